@@ -51,8 +51,8 @@ def train(data: Dataset, steps: int, device: mh.Device, seed: int = 0) -> float:
 
     model = ModelWrapper(MLPConfig((data.inputs.shape[1], 128, 10)).init(rng, device), forward)
     optimizer = OptimizerWrapper(mh.optim.Adam(), mh.optim.Cosine(3e-3, total=steps))
-    guard = DataLoader(guard_part, 64, rng)
-    trainer = HybridTrainer(model, optimizer, HybridConfig(warmup=steps // 10), guard)
+    guard = DataLoader(guard_part, 256, rng)
+    trainer = HybridTrainer(model, optimizer, HybridConfig.minibatch(), guard)
 
     print(f"{model.parameter_count():,} parameters, {len(train_part):,} training images, {device.name}")
     for step, batch in enumerate(islice(DataLoader(train_part, 64, rng).forever(), steps)):
@@ -64,10 +64,10 @@ def train(data: Dataset, steps: int, device: mh.Device, seed: int = 0) -> float:
             memory = device.memory_in_use() / 2**20
             print(
                 f"step {step:5}  {result.phase:8} loss {result.loss:.4f}  "
-                f"accuracy {accuracy(trainer.model, validation):.2%}  memory {memory:.0f} MiB"
+                f"accuracy {accuracy(trainer.readout(), validation):.2%}  memory {memory:.0f} MiB"
             )
 
-    ledger, reached = trainer.ledger, accuracy(trainer.model, validation)
+    ledger, reached = trainer.ledger, accuracy(trainer.readout(), validation)
     print(
         f"accuracy {reached:.2%} after {ledger.backward_passes} backward passes and {ledger.forward_probes} forward "
         f"probes; of {ledger.predictions_tried} predictions {ledger.predictions_accepted} were accepted, "

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -44,6 +45,8 @@ SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
 }
 DATA_SEED = 2**63
 """Draws data sets and their parts, whatever the seed of a run: so runs can be compared. Nobody's --seed is this."""
+GUARD_BATCH = 256
+"""Examples that judge a prediction."""
 LARGEST_LAYER = 1_000_000
 LARGEST_NUMBER = 1e30
 """Of a rate or a norm: far beyond all sense, and within float32."""
@@ -75,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    parser, commands = _parsers()
+    parser, commands = _parsers(argv[0] if argv else None)
     if not argv:
         parser.print_help()
         return DONE
@@ -91,7 +94,7 @@ def _run(argv: list[str]) -> int:
             option = left[0].partition("=")[0]
             raise UsageError(f"{argv[0]} has no option {option}{_nearest(option, known)}")
         raise UsageError(f"{argv[0]} does not know what to do with {left[0]!r}; options begin with --.")
-    return train(options)
+    return COMMANDS[argv[0]](options)
 
 
 def train(options: argparse.Namespace) -> int:
@@ -117,8 +120,10 @@ def train(options: argparse.Namespace) -> int:
     model = ModelWrapper(network.init(rng.split(), device), task.forward)
     stepper = OptimizerWrapper(optimizer(), schedule, options.clip)
     batches = DataLoader(task.train, options.batch_size, rng.split(), drop_last=True)
-    guard = DataLoader(task.guard, min(options.batch_size, len(task.guard)), rng.split(), drop_last=True)
-    hybrid = HybridConfig() if options.trainer == "hybrid" else None
+    guard = DataLoader(task.guard, min(GUARD_BATCH, len(task.guard)), rng.split(), drop_last=True)
+    whole = options.batch_size == len(task.train)
+    preset = HybridConfig.full_batch() if whole else HybridConfig.minibatch()
+    hybrid = preset if options.trainer == "hybrid" else None
     trainer = FullTrainer(model, stepper) if hybrid is None else HybridTrainer(model, stepper, hybrid, guard)
 
     config = {
@@ -144,6 +149,35 @@ def train(options: argparse.Namespace) -> int:
     return INTERRUPTED if summary.interrupted else DONE
 
 
+def compare(options: argparse.Namespace) -> int:
+    """Compare methods on tasks as the options say, show how it goes, and keep runs and tables in a folder."""
+    from minihybrid import compare as comparison
+
+    suite = comparison.SUITES[options.suite]
+    if options.seeds is not None:
+        suite = replace(suite, seeds=options.seeds)
+    methods = list(suite.methods)
+    if options.method:  # with their decayed forms, and the one whose losses are the targets
+        bases = {*options.method, comparison.YARDSTICK}
+        methods = [name for name in comparison.METHODS if name in bases or name.removesuffix("/linear") in bases]
+    tasks, skipped = comparison.available(options.task or suite.tasks, options.data)
+    if not tasks:
+        raise UsageError(f"there is no task to compare on: {skipped[0]}")
+    out = options.out or os.path.join("runs", f"compare-{suite.name}")
+    try:
+        with comparison.choose_progress(options.display, options.jobs) as progress:
+            found = comparison.compare(suite, tasks, methods, out, progress, options.data, options.jobs)
+        text = comparison.write(found, out, skipped)
+    except OSError as error:
+        raise UsageError(f"--out: nothing can be kept in {out}: {error.strerror or error}.") from None
+    with contextlib.suppress(BrokenPipeError):
+        print(f"\n{text}\n\nkept in {out}")
+    return INTERRUPTED if found.interrupted else DONE
+
+
+COMMANDS = {"train": train, "compare": compare}
+
+
 def _device(name: str) -> Device:
     try:
         return Device(name)
@@ -154,8 +188,8 @@ def _device(name: str) -> Device:
 # Reading the arguments
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of the whole line, and those of the commands by name."""
+def _parsers(command: str | None) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the whole line, and those of the commands by name, with the options of the one that is given."""
     parser = _Parser(
         prog="minihybrid", description="Train small networks with a trainer that predicts.", allow_abbrev=False
     )
@@ -169,7 +203,17 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         allow_abbrev=False,
     )
     _add_train_options(train)
-    return parser, {"train": train}
+    compare = commands.add_parser(
+        "compare",
+        help="compare the hybrid trainer with baselines and controls",
+        description="Train small networks by many methods at equal charged cost, each with its learning rate tuned, "
+        "and say what predictions are worth. What was interrupted goes on from there.",
+        epilog="Exit codes: 0 done, 2 bad input, 130 ended by Ctrl-C (finished runs are kept).",
+        allow_abbrev=False,
+    )
+    if command == "compare":  # its choices are read from a package that other commands should not wait for
+        _add_compare_options(compare)
+    return parser, {"train": train, "compare": compare}
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -241,7 +285,40 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(display="live")
 
 
-def _add_choice(group: Any, option: str, known: Iterable[str], what: str, default: str | None = None) -> None:
+def _add_compare_options(parser: argparse.ArgumentParser) -> None:
+    from minihybrid import compare as comparison
+
+    group = parser.add_argument_group("what is compared")
+    _add_choice(group, "--suite", comparison.SUITES, "how much: quick takes minutes, full the better part of an hour")
+    _add_choices(group, "--task", comparison.names(), "only these tasks")
+    about = f"only these methods, each with a decayed learning rate as well, and {comparison.YARDSTICK}"
+    _add_choices(group, "--method", comparison.METHODS, about)
+    group.add_argument(
+        "--seeds", metavar="N", type=_whole(1), help="runs of each method on each task (default: 3 in quick, 5 in full)"
+    )
+    group.add_argument("--data", metavar="DIR", help="the folder of MNIST's files (default: $MINIHYBRID_DATA)")
+    work = parser.add_argument_group("work and output")
+    work.add_argument("--jobs", metavar="N", type=_whole(1), default=1, help="runs at a time (default: %(default)s)")
+    work.add_argument(
+        "--out", metavar="DIR", type=_folder, help="the folder of runs and tables (default: runs/compare-SUITE)"
+    )
+    work.add_argument(
+        "--plain", dest="display", action="store_const", const="plain", default="live", help="lines instead of a bar"
+    )
+
+
+def _add_choices(group: Any, option: str, known: Iterable[str], what: str) -> None:
+    group.add_argument(
+        option,
+        metavar="NAME",
+        action="extend",
+        nargs="+",
+        type=_one_of(option, known),
+        help=f"{what} (default: those of the suite)",
+    )
+
+
+def _one_of(option: str, known: Iterable[str]) -> Callable[[str], str]:
     names = list(known)
 
     def one_of(text: str) -> str:
@@ -249,10 +326,15 @@ def _add_choice(group: Any, option: str, known: Iterable[str], what: str, defaul
             raise argparse.ArgumentTypeError(f"there is no {option[2:]} {text!r}{_nearest(text, names)}")
         return text
 
+    return one_of
+
+
+def _add_choice(group: Any, option: str, known: Iterable[str], what: str, default: str | None = None) -> None:
+    names = list(known)
     group.add_argument(
         option,
         metavar=f"{{{','.join(names)}}}",
-        type=one_of,
+        type=_one_of(option, names),
         default=default or names[0],
         help=f"{what} (default: %(default)s)",
     )

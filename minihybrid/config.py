@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from typing import Any, ClassVar, dataclass_transform
 
 
@@ -37,6 +38,12 @@ class Config:
         Raises TypeError for a field that holds what JSON cannot, such as a function.
         """
         return json.dumps(_plain(self), allow_nan=False, default=_refuse)
+
+    def require(self, setting: str, condition: bool, expected: str) -> None:
+        """Raise ValueError with one sentence about a setting's value unless the condition holds."""
+        if not condition:
+            came = getattr(self, setting)
+            raise ValueError(f"{self.known_as}: {setting} is {came!r}; expected {expected}.")
 
     @staticmethod
     def from_json(text: str) -> Any:
@@ -89,6 +96,16 @@ def _built(value: Any) -> Any:
         return kind(**fields)
     except TypeError as error:
         raise ValueError(f"{name}: {error}.") from None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is a finite number (a boolean is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_count(value: Any, least: int) -> bool:
+    """Whether a setting is an integer of at least `least` (a boolean is none)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def require_sizes(config: str, **sizes: int) -> None:

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 import minihybrid as mh
+import minihybrid.compare
 from minihybrid.cli import DATA_SEED, main
+from minihybrid.compare import Suite
+from minihybrid.compare.race import race
 from minihybrid.nn import MLPConfig
 from minihybrid.train import Task
 
@@ -152,6 +155,65 @@ def test_quiet_prints_the_folder_alone(elsewhere, capsys):
     assert capsys.readouterr().out == f"{os.path.join('kept/here', 'digits-hybrid-1')}\n"
 
 
+# Comparing
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    suite = Suite(
+        "quick",
+        seeds=1,
+        tasks=("full-batch/xor", "minibatch/mnist"),
+        methods=("adam", "control/skip-updates"),
+        budgets={"full-batch/xor": 10},
+        full_batch_points=5,
+        shares=(),
+    )
+    monkeypatch.setitem(minihybrid.compare.SUITES, "quick", suite)
+
+
+def test_a_comparison_is_shown_and_kept(tiny, elsewhere, capsys):
+    assert main(["compare", "--plain"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("   1/2  full-batch/xor         adam ") and "| control/skip-updates |" in "\n".join(out)
+    assert any(line.startswith("minibatch/mnist is left out: MNIST needs the folder") for line in out)
+    folder = os.path.join("runs", "compare-quick")
+    assert out[-1] == f"kept in {folder}"
+    rows = json.loads((elsewhere / folder / "compare.json").read_text())
+    assert {(row["task"], row["method"], row["seed"]) for row in rows} == {
+        ("full-batch/xor", "adam", 0),
+        ("full-batch/xor", "control/skip-updates", 0),
+    }
+
+
+def test_methods_tasks_and_seeds_can_be_chosen(tiny, elsewhere):
+    options = ["--task", "full-batch/xor", "--method", "lbfgs", "hybrid/rre", "--seeds", "2", "--out", "here"]
+    assert main(["compare", *options]) == 0
+    rows = json.loads((elsewhere / "here" / "compare.json").read_text())
+    methods = {"adam", "adam/linear", "lbfgs", "hybrid/rre", "hybrid/rre/linear"}
+    assert {row["method"] for row in rows} == methods and {row["seed"] for row in rows} == {0, 1}
+
+
+def test_a_comparison_that_is_interrupted_keeps_what_is_finished(tiny, elsewhere, monkeypatch, capsys):
+    made = []
+
+    def interrupt(task, method, entry, points):
+        if entry.method != "adam":
+            raise KeyboardInterrupt
+        made.append(entry)
+        return race(task, method, entry, points)
+
+    monkeypatch.setattr("minihybrid.compare.workers.race", interrupt)
+    assert main(["compare", "--plain", "--out", "x"]) == 130
+    assert made and capsys.readouterr().out.splitlines()[-1] == "kept in x"
+    rows = json.loads((elsewhere / "x" / "compare.json").read_text())
+    assert {row["method"] for row in rows} == {"adam"}
+    monkeypatch.setattr("minihybrid.compare.workers.race", race)
+    assert main(["compare", "--plain", "--out", "x"]) == 0
+    lines = (elsewhere / "x" / "runs.jsonl").read_text().splitlines()
+    assert len(lines) == len({json.dumps(json.loads(line)["entry"]) for line in lines}) == len(made) + 1
+
+
 # Help
 
 
@@ -175,14 +237,14 @@ def test_version(capsys):
 def test_without_a_command_it_shows_the_help(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert "train" in out and "compare" not in out  # what does not exist is not listed
+    assert "train" in out and "compare" in out and "bench" not in out  # what does not exist is not listed
 
 
 # Bad input: one sentence, exit code 2, nothing left behind
 
 BAD = [
     (["trian"], "there is no command 'trian'; did you mean train?"),
-    (["bake"], "there is no command 'bake'; known: train."),
+    (["bake"], "there is no command 'bake'; known: compare, train."),
     (["--verison"], "did you mean --version?"),
     (["--seed", "3"], "there is no option --seed before a command; did you mean minihybrid train --seed?"),
     (["train", "digits"], "train does not know what to do with 'digits'"),
@@ -222,6 +284,23 @@ BAD = [
     (["train", "--out", "file/below"], "no run can be kept in file/below: Not a directory."),
     (["train", "--name", "../x"], "'../x' cannot name a run"),
     (["train", "--plain", "--quiet"], "--quiet: not allowed with argument --plain"),
+    (["compair"], "there is no command 'compair'; did you mean compare?"),
+    (["compare", "--suite", "quik"], "--suite: there is no suite 'quik'; did you mean quick?"),
+    (["compare", "--task", "full-batch/digit"], "there is no task 'full-batch/digit'; did you mean full-batch/digits?"),
+    (["compare", "--task", "full-batch/xor", "x"], "--task: there is no task 'x'; known: control/random-labels, full-"),
+    (
+        ["compare", "--method", "hybrid/drfit"],
+        "--method: there is no method 'hybrid/drfit'; did you mean hybrid/drift?",
+    ),
+    (["compare", "--seeds", "0"], "--seeds: '0' is no whole number from 1 on."),
+    (["compare", "--jobs", "-1"], "--jobs: '-1' is no whole number from 1 on."),
+    (
+        ["compare", "--task", "minibatch/mnist"],
+        "there is no task to compare on: minibatch/mnist is left out: MNIST needs",
+    ),
+    (["compare", "--task", "minibatch/mnist", "--data", "empty"], "the test part of MNIST is not in empty"),
+    (["compare", "--task", "full-batch/xor", "--out", "file"], "--out: nothing can be kept in file: File exists."),
+    (["compare", "--budget", "3"], "compare has no option --budget; did you mean"),
 ]
 
 

@@ -1,11 +1,7 @@
 """The hybrid predictive trainer: real steps, and jumps along a prediction that are verified or taken back."""
 
 from minihybrid.hybrid import predictors as predictors
-from minihybrid.hybrid.config import (
-    DivergenceLimits as DivergenceLimits,
-    HybridConfig as HybridConfig,
-)
-from minihybrid.hybrid.correct import Corrector as Corrector
+from minihybrid.hybrid.config import HybridConfig as HybridConfig, TrustConfig as TrustConfig
 from minihybrid.hybrid.delta import (
     WeightDelta as WeightDelta,
     apply_deltas_to_model as apply_deltas_to_model,
@@ -13,11 +9,7 @@ from minihybrid.hybrid.delta import (
     tensor_to_vec as tensor_to_vec,
     vec_to_tensor as vec_to_tensor,
 )
-from minihybrid.hybrid.divergence import (
-    DivergenceWatch as DivergenceWatch,
-    Level as Level,
-    Verdict as Verdict,
-)
+from minihybrid.hybrid.divergence import DivergenceLimits as DivergenceLimits
 from minihybrid.hybrid.full import FullTrainer as FullTrainer
 from minihybrid.hybrid.phase import Phase as Phase, PhaseController as PhaseController
 from minihybrid.hybrid.trainer import HybridTrainer as HybridTrainer

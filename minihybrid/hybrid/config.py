@@ -2,61 +2,54 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-from minihybrid.config import Config
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+from minihybrid.config import Config, is_count, is_number
+from minihybrid.hybrid.correct import CorrectionConfig
+from minihybrid.hybrid.divergence import DivergenceLimits
+from minihybrid.hybrid.hindsight import HindsightConfig
+from minihybrid.hybrid.memory import MemoryBudget
+from minihybrid.hybrid.payoff import PayoffConfig
+from minihybrid.hybrid.predictors import DriftConfig, PredictorConfig, QuasiNewtonConfig
+from minihybrid.hybrid.recovery import RecoveryConfig
+from minihybrid.hybrid.state import StateConfig
 
 
-def _require(config: Config, setting: str, condition: bool, expected: str) -> None:
-    if not condition:
-        came = getattr(config, setting)
-        raise ValueError(f"{type(config).__name__}: {setting} is {came!r}; expected {expected}.")
+class TrustConfig(Config):
+    """How far a prediction may go, in units of its predictor: multiples of the last update, or of the proposal.
 
-
-class DivergenceLimits(Config):
-    """When the watch calls a run troubled.
-
-    `loss_sigma`: how many standard deviations above its running mean a loss may lie. `gradient_explosion`: how many
-    times its running mean a gradient norm may be. Both means are exponential with decay `ema`, and nothing but numbers
-    that are not finite is called out before `baseline` real steps.
-
-    >>> DivergenceLimits(loss_sigma=0)
-    Traceback (most recent call last):
-        ...
-    ValueError: DivergenceLimits: loss_sigma is 0; expected a positive number.
+    From `initial` it grows `growth` times with every accepted jump, up to `largest`, and is `cut` times smaller after a
+    rejection, but not below 1. Where the next real step verifies the jump before it, the first steps are verified, too:
+    they begin with the learning rate times `warmup`, which grows `cut` times with every step after which the loss is
+    lower, up to 1, and is cut where it is higher. So too high a learning rate is found out before it does harm.
     """
 
-    loss_sigma: float = 3.0
-    gradient_explosion: float = 100.0
-    ema: float = 0.99
-    baseline: int = 50
+    initial: float = 4.0
+    largest: float = 16.0
+    growth: float = 2.0
+    cut: float = 4.0
+    warmup: float = 0.0625
 
     def __post_init__(self) -> None:
-        _require(self, "loss_sigma", _is_number(self.loss_sigma) and self.loss_sigma > 0, "a positive number")
-        exploding = _is_number(self.gradient_explosion) and self.gradient_explosion > 1
-        _require(self, "gradient_explosion", exploding, "a number above 1")
-        _require(self, "ema", _is_number(self.ema) and 0 <= self.ema < 1, "a number in [0, 1)")
-        _require(self, "baseline", _is_count(self.baseline, 1), "an integer of at least 1")
+        self.require("largest", is_number(self.largest) and self.largest >= 1, "a number of at least 1")
+        fits = is_number(self.initial) and 1 <= self.initial <= self.largest
+        self.require("initial", fits, f"a number from 1 to the largest, {self.largest}")
+        for name in ("growth", "cut"):
+            self.require(name, is_number(getattr(self, name)) and getattr(self, name) > 1, "a number above 1")
+        self.require("warmup", is_number(self.warmup) and 0 < self.warmup <= 1, "a number in (0, 1]")
 
 
 class HybridConfig(Config):
-    """When to predict, how far, and what a prediction has to show before it is believed.
+    """The cycle of phases, the gates before a prediction, and the settings of every part.
 
     The cycle: `warmup` real steps once, then again and again `full` real steps, one prediction, `correct` real steps.
-    A prediction stands for `horizon` real steps; its scale is searched by at most `probes` forward passes and never
-    takes it beyond `max_horizon`. `average` is the decay of the mean of weights whose drift is extrapolated. Nothing is
-    proposed where the two halves of a window of full steps moved with a cosine below `coherence`. `guard_batches`
-    held-out batches judge each proposal, the first by choosing the scale and the others by confirming it, where the
-    loss may seem to rise by `tolerance` standard errors (of the differences batch by batch).
+    After k rejections in a row the next 2^(k-1) predictions, at most `longest_wait`, are skipped: Correct is `full`
+    longer for each. A prediction stands for `horizon` real steps, or for as many as the forecast of the loss reaches
+    with `confidence` (0 to do without a forecast); its scale never takes it beyond `max_horizon`. Nothing is tried
+    where the predictor's own confidence is below `coherence`.
+
+    The parts: the `predictor`; how far it is trusted (`trust`); whether a jump is taken back late (`hindsight`) and
+    whether predicting pays (`payoff`), how proposals are corrected (`correction`), what describes the run (`state`):
+    None does without. `divergence` and `recovery` say what trouble is and what is done about it, `memory` what may be
+    kept.
 
     Raises ValueError, one sentence, for values that make no sense.
 
@@ -74,20 +67,67 @@ class HybridConfig(Config):
     correct: int = 5
     horizon: int = 20
     max_horizon: int = 80
-    probes: int = 4
-    average: float = 0.98
+    longest_wait: int = 16
+    confidence: float = 0.85
     coherence: float = 0.3
-    guard_batches: int = 3
-    tolerance: float = 1.0
+    predictor: PredictorConfig = DriftConfig()
+    trust: TrustConfig = TrustConfig()
+    hindsight: HindsightConfig | None = HindsightConfig()
+    payoff: PayoffConfig | None = PayoffConfig()
+    correction: CorrectionConfig | None = None
+    state: StateConfig | None = None
     divergence: DivergenceLimits = DivergenceLimits()
+    recovery: RecoveryConfig = RecoveryConfig()
+    memory: MemoryBudget = MemoryBudget()
 
     def __post_init__(self) -> None:
-        for name, least in (("warmup", 0), ("full", 2), ("correct", 0), ("horizon", 1), ("probes", 1)):
-            _require(self, name, _is_count(getattr(self, name), least), f"an integer of at least {least}")
-        reaches = _is_count(self.max_horizon, 1) and self.max_horizon >= self.horizon
-        _require(self, "max_horizon", reaches, f"an integer of at least the horizon, {self.horizon}")
-        _require(self, "average", _is_number(self.average) and 0 <= self.average < 1, "a number in [0, 1)")
-        _require(self, "coherence", _is_number(self.coherence) and -1 <= self.coherence <= 1, "a cosine in [-1, 1]")
-        _require(self, "guard_batches", _is_count(self.guard_batches, 1), "an integer of at least 1")
-        _require(self, "tolerance", _is_number(self.tolerance) and self.tolerance >= 0, "a number of at least 0")
-        _require(self, "divergence", isinstance(self.divergence, DivergenceLimits), "DivergenceLimits")
+        for name, least in (("warmup", 0), ("full", 1), ("correct", 0), ("horizon", 1), ("longest_wait", 0)):
+            self.require(name, is_count(getattr(self, name), least), f"an integer of at least {least}")
+        reaches = is_count(self.max_horizon, 1) and self.max_horizon >= self.horizon
+        self.require("max_horizon", reaches, f"an integer of at least the horizon, {self.horizon}")
+        self.require("confidence", is_number(self.confidence) and 0 <= self.confidence < 1, "a number in [0, 1)")
+        self.require("coherence", is_number(self.coherence) and 0 <= self.coherence <= 1, "a number in [0, 1]")
+        fits = isinstance(self.predictor, PredictorConfig)
+        self.require("predictor", fits, "the settings of a predictor, as DriftConfig()")
+        for name, kind in _PARTS.items():
+            value, optional = getattr(self, name), name in _OPTIONAL
+            fits = isinstance(value, kind) or (optional and value is None)
+            self.require(name, fits, f"{kind.__name__}(...){' or None' * optional}")
+
+    @staticmethod
+    def full_batch() -> HybridConfig:
+        """For training on one batch that is the whole data set: `QuasiNewton`, a prediction after every real step."""
+        return HybridConfig(
+            warmup=5,
+            full=1,
+            correct=0,
+            horizon=1,
+            max_horizon=1,
+            confidence=0.0,
+            coherence=0.0,
+            predictor=QuasiNewtonConfig(),
+            trust=TrustConfig(largest=10.0),
+            hindsight=None,  # every jump is verified by the step after it, and costs nothing where it was good
+            payoff=None,
+        )
+
+    @staticmethod
+    def minibatch() -> HybridConfig:
+        """For training on small batches: `Drift`, a prediction after every 40 real steps."""
+        return HybridConfig(full=40, horizon=40, max_horizon=640, confidence=0.0)
+
+    @staticmethod
+    def reference() -> HybridConfig:
+        """The numbers that hybrid-predict-trainer-rs calls its optimum, for comparison."""
+        limits = DivergenceLimits(loss_sigma=2.2)
+        return HybridConfig(full=15, horizon=75, max_horizon=75, confidence=0.6, divergence=limits)
+
+
+_OPTIONAL = {"hindsight": HindsightConfig, "payoff": PayoffConfig, "correction": CorrectionConfig, "state": StateConfig}
+_PARTS = {
+    **_OPTIONAL,
+    "trust": TrustConfig,
+    "divergence": DivergenceLimits,
+    "recovery": RecoveryConfig,
+    "memory": MemoryBudget,
+}

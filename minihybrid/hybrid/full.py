@@ -50,15 +50,27 @@ class FullTrainer(Generic[M]):
         self.steps += 1
         return result
 
+    def readout(self) -> M:
+        """The model to evaluate and to keep: a copy, with averages of the weights where something keeps them."""
+        return self.optimizer_wrapper.optimizer.readout(self.model)
+
     def _real_step(self, batch: Batch, phase: str) -> StepResult:
         learning_rate = self.optimizer_wrapper.learning_rate()
-        loss = float(self.model_wrapper.forward(batch).item())
+        loss = self._forward(batch)
         self._require_finite("loss", loss, learning_rate)
-        norm = self.model_wrapper.backward().gradient_norm
-        self.ledger.backward_passes += 1
+        norm = self._backward()
         self._require_finite("gradient norm", norm, learning_rate)
         self.optimizer_wrapper.step(self.model_wrapper)
         return self._result(phase, loss, learning_rate, gradient_norm=norm)
+
+    def _forward(self, batch: Batch) -> float:
+        return float(self.model_wrapper.forward(batch).item())
+
+    def _backward(self) -> float:
+        """Make the gradients, and return their norm."""
+        norm = self.model_wrapper.backward().gradient_norm
+        self.ledger.backward_passes += 1
+        return norm
 
     def _require_finite(self, what: str, value: float, learning_rate: float) -> None:
         if not math.isfinite(value):
@@ -76,5 +88,6 @@ class FullTrainer(Generic[M]):
             learning_rate=learning_rate,
             backward_passes=self.ledger.backward_passes,
             forward_probes=self.ledger.forward_probes,
+            probe_batches=self.ledger.probe_batches,
             **rest,
         )

@@ -1,15 +1,20 @@
-"""The four phases and their order. The controller decides by returning values; it changes nothing."""
+"""The four phases, and the one writer of every knob: the controller, which decides by returning values.
+
+A `Position` is where a run stands and how its knobs are set. The controller's methods take one and what has happened,
+and return the next; they change nothing and remember nothing.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from minihybrid.hybrid.config import HybridConfig
 
 
 class Phase(StrEnum):
-    """What a call of the trainer does: a real step (Warmup, Full, Correct) or one verified jump (Predict).
+    """What a call of the trainer does: a real step (Warmup, Full, Correct) or one jump (Predict).
 
     >>> f"{Phase.PREDICT}"
     'predict'
@@ -23,54 +28,147 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: in a phase, with `done` of its actions behind it."""
+    """Where a run stands: `done` of the `length` actions of a phase are behind it; and the knobs.
+
+    `trust` limits the next prediction, `least_trust` is how small a rejection can make it. `confidence` is what the
+    forecast has to have. Recovery makes Full `stretch` times longer, and the learning rate `lr_cut` times as high.
+    `rejections` are those in a row.
+    """
 
     phase: Phase
+    length: int
     done: int = 0
+    trust: float = 1.0
+    least_trust: float = 1.0
+    confidence: float = 0.0
+    stretch: float = 1.0
+    lr_cut: float = 1.0
+    rejections: int = 0
 
 
 @dataclass(frozen=True)
 class PhaseController:
-    """Warmup once, then Full, Predict, Correct, Full, ... on schedule; phases of length 0 are passed over.
+    """Warmup once, then Full, Predict, Correct, Full, ...; phases of length 0 are passed over.
+
+    `verified_steps`: whether the next real step verifies the one before, in Warmup, and every jump.
 
     >>> controller = PhaseController(HybridConfig(warmup=1, full=2, correct=1))
     >>> position, phases = controller.start(), []
     >>> for _ in range(7):
     ...     phases.append(str(position.phase))
-    ...     position = controller.after(position)
+    ...     predicts = position.phase is Phase.PREDICT
+    ...     position = controller.accepted(position) if predicts else controller.after_step(position)
     >>> phases
     ['warmup', 'full', 'full', 'predict', 'correct', 'full', 'full']
     """
 
     config: HybridConfig
-
-    def length(self, phase: Phase) -> int:
-        """How many actions a phase has."""
-        lengths = {
-            Phase.WARMUP: self.config.warmup,
-            Phase.FULL: self.config.full,
-            Phase.PREDICT: 1,
-            Phase.CORRECT: self.config.correct,
-        }
-        return lengths[phase]
+    verified_steps: bool = False
 
     def start(self) -> Position:
         """The first position of a run."""
-        return self._first_of(Phase.WARMUP)
+        warms_up = self.verified_steps and self.config.warmup
+        trust = self.config.trust.warmup if warms_up else self.config.trust.initial
+        least = 0.0 if warms_up else 1.0  # 0 until Warmup has found it
+        position = Position(
+            Phase.WARMUP, self.config.warmup, trust=trust, least_trust=least, confidence=self.config.confidence
+        )
+        return self._enter(position)
 
-    def after(self, position: Position) -> Position:
-        """The position that follows when the action at this one is done."""
-        if position.done + 1 < self.length(position.phase):
-            return Position(position.phase, position.done + 1)
-        return self._first_of(_NEXT[position.phase])
+    def lr_scale(self, position: Position) -> float:
+        """What the learning rate of a real step is multiplied by."""
+        return position.lr_cut * (min(1.0, position.trust) if self.verified_steps else 1.0)
 
-    def _first_of(self, phase: Phase) -> Position:
-        return Position(phase) if self.length(phase) else self._first_of(_NEXT[phase])
+    def limit(self, position: Position) -> float:
+        """The trust in a prediction, at least 1: below that, the real steps are shorter already."""
+        return max(1.0, position.trust)
 
+    def horizon(self, reach: int) -> int:
+        """How far to predict, when the forecast reaches so far with the confidence that it has to have; 0: not now."""
+        return min(self.config.horizon, reach)
 
-_NEXT = {
-    Phase.WARMUP: Phase.FULL,
-    Phase.FULL: Phase.PREDICT,
-    Phase.PREDICT: Phase.CORRECT,
-    Phase.CORRECT: Phase.FULL,
-}
+    def after_step(self, position: Position) -> Position:
+        """A real step was made."""
+        if position.done + 1 < position.length:
+            return replace(position, done=position.done + 1)
+        if position.phase is Phase.FULL:
+            return replace(position, phase=Phase.PREDICT, length=1, done=0)
+        return self._full(position)
+
+    def passed(self, position: Position) -> Position:
+        """After a real step the loss was not higher: in Warmup trust grows, and its last step finds the least trust."""
+        if position.least_trust:
+            return position
+        trust = min(1.0, position.trust * self.config.trust.cut)
+        if position.phase is Phase.WARMUP:
+            return replace(position, trust=trust)
+        first = min(self.config.trust.largest, self.config.trust.initial * trust)
+        return replace(position, trust=first, least_trust=trust)
+
+    def shortened(self, position: Position, jump: bool) -> Position:
+        """After a jump, or a real step, the loss was higher, and it was cut."""
+        if jump:
+            return replace(position, trust=max(position.least_trust, position.trust / self.config.trust.growth))
+        trust = min(1.0, position.trust) / self.config.trust.cut
+        return replace(position, trust=trust, least_trust=min(position.least_trust, trust))
+
+    def accepted(self, position: Position) -> Position:
+        """A probed jump was made: Correct comes next."""
+        return self._correct(self.confirmed(position), 0)
+
+    def declined(self, position: Position) -> Position:
+        """Nothing was proposed, or a gate failed: Correct comes next."""
+        return self._correct(position, 0)
+
+    def deferred(self, position: Position) -> Position:
+        """A jump was made that the next real step will judge."""
+        return self._full(position)
+
+    def confirmed(self, position: Position) -> Position:
+        """A jump has proved good: trust grows, doubts shrink, and the phase goes on."""
+        step = self.config.recovery.confidence_step
+        return replace(
+            position,
+            trust=min(self.config.trust.largest, position.trust * self.config.trust.growth),
+            confidence=max(self.config.confidence, 1 - (1 - position.confidence) / (1 - step)),
+            stretch=1.0,
+            rejections=0,
+        )
+
+    def rejected(self, position: Position) -> Position:
+        """A jump was taken back: less trust, and a longer Correct."""
+        rejections = position.rejections + 1
+        skipped = min(2 ** (rejections - 1), self.config.longest_wait)
+        trust = max(position.least_trust, position.trust / self.config.trust.cut)
+        return self._correct(replace(position, trust=trust, rejections=rejections), skipped)
+
+    # Recovery
+
+    def doubted(self, position: Position) -> Position:
+        """Predictions are less right than they said: the next ones need more confidence."""
+        step = self.config.recovery.confidence_step
+        return replace(position, confidence=position.confidence + step * (1 - position.confidence))
+
+    def reduced(self, position: Position) -> Position:
+        """Predictions are not worth their number: from now on Full is longer."""
+        return replace(position, stretch=position.stretch / self.config.recovery.predict_ratio_cut)
+
+    def calmed(self, position: Position) -> Position:
+        """The run is in trouble: only real steps for a while, beginning now."""
+        length = max(self.config.recovery.calm, self._full(position).length)
+        return replace(position, phase=Phase.FULL, length=length, done=0)
+
+    def retried(self, position: Position, lr_factor: float) -> Position:
+        """The run was rolled back, and goes on from there."""
+        return self._full(replace(position, lr_cut=position.lr_cut * lr_factor))
+
+    def _full(self, position: Position) -> Position:
+        length = math.ceil(self.config.full * position.stretch)
+        return replace(position, phase=Phase.FULL, length=length, done=0)
+
+    def _correct(self, position: Position, skipped: int) -> Position:
+        length = self.config.correct + skipped * self.config.full
+        return self._enter(replace(position, phase=Phase.CORRECT, length=length, done=0))
+
+    def _enter(self, position: Position) -> Position:
+        return position if position.length else self._full(position)

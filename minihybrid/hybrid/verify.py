@@ -1,98 +1,117 @@
-"""Is a proposed jump any good? Forward probes on guard batches choose its scale, and other guard batches confirm it.
+"""How a predicted jump is verified: by the next real gradient, by forward probes along it, or only by what follows.
 
-All scales see the same batch, and all differences are taken batch by batch, so that the noise of the batches cancels.
-The scale is the best of several on its batch, which flatters it; that is why the decision belongs to other batches.
+Each way is a setting, and a search that asks for losses at some scales of the jump. All scales see the same examples
+and the same random numbers, so that their noise cancels. A loss that is not finite is never lower.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from minihybrid.data.dataset import Batch
-from minihybrid.hybrid.config import HybridConfig
+from minihybrid.config import Config, is_number
+
+LossAt = Callable[[float], float]
+"""The loss of a guard batch with the jump made at a scale; 0 is before it."""
 
 
 @dataclass(frozen=True)
-class Verification:
-    """The scale found (0: no scale lowered the loss), and the losses before and after on the batches that decided."""
+class Outcome:
+    """What a search found: the best scale (0: none was better), the losses there and before, the probes made."""
 
-    accepted: bool
     scale: float
     before: float
     after: float
     probes: int
 
 
-def verify(loss_at: Callable[[float, Batch], float], batches: Sequence[Batch], config: HybridConfig) -> Verification:
-    """Judge a jump by `loss_at(scale, batch)`, the loss with the jump so scaled; a single batch chooses and decides.
+class Verification(Config):
+    """The base of the ways to verify.
 
-    The jump is accepted if some scale lowers the loss of the first batch, and the others do not speak against it: their
-    mean rise is at most `tolerance` standard errors (of one batch: it does not rise).
-
-    >>> from minihybrid.data import Batch
-    >>> batches = [Batch(None, None)] * 3
-    >>> verify(lambda scale, batch: (scale - 2.0) ** 2, batches, HybridConfig())
-    Verification(accepted=True, scale=2.0, before=4.0, after=0.0, probes=8)
-    >>> verify(lambda scale, batch: scale, batches, HybridConfig()).accepted
-    False
+    `deferred`: nothing is probed, the jump is made, and the loss of the next real step on the same batch decides.
     """
-    asked = 0
 
-    def probe(scale: float, batch: Batch) -> float:
-        nonlocal asked
-        asked += 1
-        return loss_at(scale, batch)
-
-    first, *others = batches
-    before = probe(0.0, first)
-    scale, after = line_search(lambda s: probe(s, first), before, config.max_horizon / config.horizon, config.probes)
-    if scale == 0.0 or not others:
-        return Verification(scale > 0.0, scale, before, after, asked)
-    befores = [probe(0.0, batch) for batch in others]
-    afters = [probe(scale, batch) for batch in others]
-    rises = [b - a for a, b in zip(befores, afters, strict=True)]
-    accepted = not_worse(rises, config.tolerance)
-    return Verification(accepted, scale, _mean(befores), _mean(afters), asked)
-
-
-def line_search(loss_at: Callable[[float], float], before: float, limit: float, probes: int) -> tuple[float, float]:
-    """The best scale found and its loss: 1, then doubled up to `limit` while the loss falls, or halved until it does.
-
-    Asks at most `probes` times; (0, before) if nothing was lower. A loss that is not finite is never lower.
-
-    >>> line_search(lambda scale: (scale - 0.4) ** 2, before=0.16, limit=4, probes=4)
-    (0.5, 0.0...)
-    """
-    scale, best = 0.0, before
-    tried = 1.0
-    for _ in range(probes):
-        loss = loss_at(tried)
-        if loss < best:
-            scale, best = tried, loss
-            if tried < 1.0 or 2 * tried > limit:
-                break
-            tried *= 2
-        elif scale:
-            break
-        else:
-            tried /= 2
-    return scale, best
-
-
-def not_worse(rises: Sequence[float], tolerance: float) -> bool:
-    """Whether paired differences allow that there is no rise: their mean is at most `tolerance` standard errors.
-
-    >>> not_worse([0.01], 1.0), not_worse([-0.02, 0.03], 1.0), not_worse([0.02, 0.03], 1.0), not_worse([math.nan], 1.0)
-    (False, True, False, False)
-    """
-    if not all(map(math.isfinite, rises)):
+    @property
+    def deferred(self) -> bool:
+        """Whether the next real step decides."""
         return False
-    mean, n = _mean(rises), len(rises)
-    error = math.sqrt(sum((rise - mean) ** 2 for rise in rises) / (n - 1) / n) if n > 1 else 0.0
-    return mean <= tolerance * error
+
+    def limited(self, largest: float) -> Verification:
+        """The same, with scales up to `largest` only."""
+        return self
+
+    def search(self, loss_at: LossAt) -> Outcome:
+        """Probe scales of the jump."""
+        raise TypeError(f"{type(self).__name__} defines no search(); it probes nothing.")
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+class NextGradient(Verification):
+    """The next real step decides: a jump after which the loss of the same batch is higher is taken back.
+
+    Costs nothing where the jump was good, since that step was due anyway, and its forward pass where it was not. Only
+    for training on one batch that never changes.
+    """
+
+    @property
+    def deferred(self) -> bool:
+        """It does."""
+        return True
+
+
+class Unprobed(Verification):
+    """The jump is made at once; only the watch over the real steps that follow can take it back.
+
+    For outer optimizers, whose jumps are part of the update rule.
+    """
+
+    def search(self, loss_at: LossAt) -> Outcome:
+        """No probe: the whole jump."""
+        return Outcome(1.0, float("nan"), float("nan"), 0)
+
+
+class LineSearch(Verification):
+    """Forward-tracking: scale 1, doubled up to `largest` while the loss falls; if 1 was no better, `backtrack` once.
+
+    With `backtrack` 0 there is no second try. Raises ValueError for a `largest` below 1 or a `backtrack` outside
+    [0, 1).
+
+    >>> LineSearch().search(lambda scale: (scale - 5.0) ** 2)
+    Outcome(scale=4.0, before=25.0, after=1.0, probes=5)
+    >>> LineSearch().search(lambda scale: scale).scale
+    0.0
+    """
+
+    largest: float = 64.0
+    backtrack: float = 0.25
+
+    def __post_init__(self) -> None:
+        self.require("largest", is_number(self.largest) and self.largest >= 1, "a number of at least 1")
+        self.require("backtrack", is_number(self.backtrack) and 0 <= self.backtrack < 1, "a number in [0, 1)")
+
+    def limited(self, largest: float) -> Verification:
+        """The same, with scales up to `largest` only."""
+        return replace(self, largest=max(1.0, min(largest, self.largest)))
+
+    def search(self, loss_at: LossAt) -> Outcome:
+        """See the class."""
+        before = loss_at(0.0)
+        scale, best, probes, tried = 0.0, before, 1, 1.0
+        while tried <= self.largest:
+            loss = loss_at(tried)
+            probes += 1
+            if not loss < best:
+                break
+            scale, best, tried = tried, loss, 2 * tried
+        if scale == 0.0 and self.backtrack:
+            loss = loss_at(self.backtrack)
+            probes += 1
+            if loss < before:
+                scale, best = self.backtrack, loss
+        return Outcome(scale, before, best, probes)
+
+
+class GuardSearch(LineSearch):
+    """Forward-tracking for minibatches: not so far, and without a second try."""
+
+    largest: float = 16.0
+    backtrack: float = 0.0

@@ -18,8 +18,8 @@ from minihybrid.autodiff.storage import MovedError
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.data.dataset import Batch as Batch
 from minihybrid.hybrid.delta import WeightDelta, apply_deltas_to_model
-from minihybrid.module.module import Module, pack
-from minihybrid.module.param import ParamId
+from minihybrid.module.module import Module, Snapshot, changed, pack
+from minihybrid.module.param import Buffer, ParamId
 from minihybrid.optim.clip import clip_global_norm
 from minihybrid.optim.gradients import GradientsParams
 from minihybrid.optim.optimizer import Optimizer
@@ -86,10 +86,11 @@ class ModelWrapper(Generic[M]):
     def __init__(self, model: M, forward_fn: ForwardFn[M]) -> None:
         pack(model)  # before the first backward pass, which then writes into one vector
         self._cell: M | None = model
-        self._forward_fn = forward_fn
+        self.forward_fn = forward_fn
         self._loss: Tensor | None = None
         self._gradients: GradientsParams | None = None
         self._rngs: dict[str, Rng] = {}  # of the model with these fields: walking the tree each time would be slow
+        self._buffers: dict[str, Buffer] = {}
         self._rngs_of: Any = None
         self._rewind: dict[str, Any] = {}  # where random streams stood before the last forward, by path
 
@@ -121,7 +122,7 @@ class ModelWrapper(Generic[M]):
         self._rewind = {path: rng.state() for path, rng in self._streams().items()}
         self._cell = None
         try:
-            returned, loss = _checked(self._forward_fn(model, batch))
+            returned, loss = _checked(self.forward_fn(model, batch))
             if returned is not model:
                 _require_same(fields, returned)
             pack(returned)
@@ -135,7 +136,7 @@ class ModelWrapper(Generic[M]):
     def evaluate(self, batch: Batch) -> float:
         """The loss of a batch in evaluation mode: nothing is recorded, and no random number of the model is used up."""
         with no_grad():
-            _, loss = _checked(self._forward_fn(self.model.valid(), batch), viewed=True)
+            _, loss = _checked(self.forward_fn(self.model.valid(), batch), viewed=True)
         return float(loss.item())
 
     def backward(self) -> GradientInfo:
@@ -148,6 +149,18 @@ class ModelWrapper(Generic[M]):
         flat = self._gradients.flat(storage)
         found = zip(storage.keys, flat.views, flat.present, strict=True)
         return GradientInfo(loss.detach(), {key: np.vdot(view, view) for key, view, present in found if present})
+
+    def gradient_into(self, vector: Any) -> None:
+        """Write the gradients of the last `backward` into a vector [n], 0 where a parameter has none."""
+        if self._gradients is None:
+            raise RuntimeError("gradient_into: there are no gradients; call forward(batch) and backward() first.")
+        storage = pack(self.model)
+        flat = self._gradients.flat(storage)
+        if all(flat.present):
+            vector[...] = flat.vector
+            return
+        for slot, view, present in zip(storage.slots, flat.views, flat.present, strict=True):
+            slot.view(vector)[...] = view if present else 0
 
     def cancel(self) -> None:
         """Take the last `forward` back: forget its loss and gradients, and rewind the model's random streams."""
@@ -177,9 +190,27 @@ class ModelWrapper(Generic[M]):
         self._cell = apply_deltas_to_model(self.model, delta)
         self._forget()
 
+    @property
+    def weights(self) -> Any:
+        """The flat vector [n] of all parameters, to look at."""
+        return pack(self.model).values
+
+    def move(self, delta: Any, scale: float = 1.0) -> None:
+        """Add `scale` times a flat vector [n] to the weights: w + dtype(scale) * delta, to the bit."""
+        self._cell = self.model.apply_delta(delta, scale)
+        self._forget()
+
+    def place(self, weights: Any) -> None:
+        """Write a flat vector [n] into the weights."""
+        model = self.model
+        pack(model).values[...] = weights
+        self._cell = changed(model, "place")
+        self._forget()
+
     def snapshot(self) -> Any:
         """A copy of parameters, buffers and random streams, for `restore`."""
-        return self.model.snapshot()
+        rngs = self._streams()
+        return Snapshot.of(self.weights.copy(), self._buffers, rngs)
 
     def restore(self, snapshot: Any) -> None:
         """Return to a `snapshot`, to the bit."""
@@ -193,15 +224,16 @@ class ModelWrapper(Generic[M]):
     def _streams(self) -> dict[str, Rng]:
         fields = self.model.__dict__  # they outlive the handles that steps consume
         if self._rngs_of is not fields:
-            self._rngs, self._rngs_of = self.model.named_rngs(), fields
+            self._rngs, self._buffers, self._rngs_of = self.model.named_rngs(), self.model.named_buffers(), fields
         return self._rngs
 
 
 class OptimizerWrapper:
     """Owns an optimizer and says what the learning rate is.
 
-    A schedule is asked with the number of real steps made: a prediction, however far it jumps, does not move it. `clip`
-    limits the global norm of the gradients before each step.
+    A schedule is asked with the number of real steps made: a prediction, however far it jumps, does not move it. What
+    it says is multiplied by `scale`, which belongs to the controller of a hybrid trainer. `clip` limits the global norm
+    of the gradients before each step.
 
     >>> import minihybrid as mh
     >>> optimizer = OptimizerWrapper(mh.optim.Adam(), mh.optim.Cosine(0.1, total=100))
@@ -218,6 +250,7 @@ class OptimizerWrapper:
         self.optimizer = optimizer
         self.clip = clip
         self.schedule = _schedule(learning_rate)
+        self.scale = 1.0
         self.steps = 0
 
     def step(self, model_wrapper: ModelWrapper[Any]) -> None:
@@ -231,7 +264,7 @@ class OptimizerWrapper:
 
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return self.schedule(self.steps)
+        return self.scale * self.schedule(self.steps)
 
     def set_learning_rate(self, learning_rate: float | Schedule) -> None:
         """From the next step on, another learning rate, or another schedule (asked with all steps made so far)."""
@@ -245,11 +278,11 @@ class OptimizerWrapper:
 
     def snapshot(self) -> Any:
         """A copy of moments, step counts, schedule and its position, for `restore`."""
-        return self.optimizer.snapshot(), self.schedule, self.steps
+        return self.optimizer.snapshot(), self.schedule, self.scale, self.steps
 
     def restore(self, snapshot: Any) -> None:
         """Return to a `snapshot`, to the bit."""
-        state, self.schedule, self.steps = snapshot
+        state, self.schedule, self.scale, self.steps = snapshot
         self.optimizer.restore(state)
 
 

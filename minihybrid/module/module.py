@@ -162,11 +162,7 @@ class Module:
         """A copy of parameters, buffers and the states of random streams, for `restore`."""
         vector = pack(self).values.copy()
         found = self.visit(_Collect())
-        return Snapshot(
-            vector,
-            {path: buffer.array.copy() for path, buffer in found.buffers.items()},
-            {path: rng.state() for path, rng in found.rngs.items()},
-        )
+        return Snapshot.of(vector, found.buffers, found.rngs)
 
     def restore(self, snapshot: Snapshot) -> Self:
         """Return to the values of a snapshot, to the bit. Raises ValueError for a snapshot of another model."""
@@ -221,6 +217,12 @@ class Snapshot:
     vector: Any
     buffers: dict[str, Any]
     rngs: dict[str, Any]
+
+    @staticmethod
+    def of(vector: Any, buffers: dict[str, Buffer], rngs: dict[str, Rng]) -> Snapshot:
+        """The vector as it is, and copies of what the buffers and streams hold."""
+        arrays = {path: buffer.array.copy() for path, buffer in buffers.items()}
+        return Snapshot(vector, arrays, {path: rng.state() for path, rng in rngs.items()})
 
 
 class _Collect(ModuleVisitor):

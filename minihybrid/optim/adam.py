@@ -59,6 +59,12 @@ class Adam(Optimizer):
         v_hat = v * (1 - beta2) / (1 - beta2**t)
         return w - lr * m_hat / (np.sqrt(v_hat) + self.eps), after
 
+    def scale(self, moments: Moments, t: int) -> Any:
+        """1 / (sqrt(v_hat) + eps)."""
+        v = moments["v_max"] if self.amsgrad else moments["v"]
+        beta2 = self.betas[1]
+        return 1 / (np.sqrt(v * ((1 - beta2) / (1 - beta2**t))) + self.eps)
+
     def decay_in_place(self, w: Any, g: Any, lr: float, scratch: Any) -> None:
         """Weight decay, written into w or g."""
         np.multiply(w, self.weight_decay, out=scratch)

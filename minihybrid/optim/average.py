@@ -61,6 +61,14 @@ class Averaged(Optimizer):
             if self.returns:
                 w[...] = average
 
+    def coasted(self, lr: float, weights: Any, steps: int) -> Any:
+        """The inner rule's, without what its average would make of it."""
+        return self.inner.coasted(lr, weights, steps)
+
+    def scaling(self) -> Any:
+        """The inner rule's."""
+        return self.inner.scaling()
+
     def read(self, w: Any, moments: Moments) -> Any:
         """The average."""
         return moments["average"]

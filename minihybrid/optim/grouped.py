@@ -51,6 +51,12 @@ class Grouped(Optimizer):
         for optimizer, factor, mine in self._shares(present):
             optimizer.apply(lr * factor, model, gradient, mine)
 
+    def coasted(self, lr: float, weights: Any, steps: int) -> Any:
+        """Each group's optimizer moves its own parameters."""
+        for optimizer, factor in self.groups.values():
+            weights = optimizer.coasted(lr * factor, weights, steps)
+        return weights
+
     def _shares(self, present: list[bool]) -> Iterator[tuple[Optimizer, float, list[bool]]]:
         for pattern, (optimizer, factor) in self.groups.items():
             mine = [here and owner == pattern for here, owner in zip(present, self._owners, strict=True)]

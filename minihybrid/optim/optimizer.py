@@ -8,6 +8,7 @@ all of them end to end, and gets the longest runs there are; one that looks at m
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -82,14 +83,31 @@ class Optimizer:
             self._present = list(present)
             self._segments = self._runs()
         for first, last in self._segments:
-            start, stop = storage.slots[first].offset, storage.slots[last].offset + storage.slots[last].size
-            shape = (-1,) if self.elementwise else storage.slots[first].shape
             self._steps[first : last + 1] = [t := self._steps[first] + 1] * (last + 1 - first)
-            w, g, scratch, *moments = (
-                vector[start:stop].reshape(shape)
-                for vector in (storage.values, gradient, self._scratch, *self._vectors.values())
-            )
+            vectors = (storage.values, gradient, self._scratch, *self._vectors.values())
+            w, g, scratch, *moments = self._views(first, last, vectors)
             self.update_in_place(w, g, dict(zip(self._vectors, moments, strict=True)), lr, t, scratch)
+
+    def coasted(self, lr: float, weights: Any, steps: int) -> Any:
+        """Where flat weights [n] would be after more steps with gradients of zero, a copy; nothing is changed.
+
+        Their layout is that of the model stepped last; what its last step skipped stays.
+        """
+        weights = weights.copy()
+        gradient, moments = np.empty_like(weights), {name: vector.copy() for name, vector in self._vectors.items()}
+        for first, last in self._segments:
+            w, g, scratch, *views = self._views(first, last, (weights, gradient, self._scratch, *moments.values()))
+            for t in range(self._steps[first] + 1, self._steps[first] + steps + 1):
+                g[...] = 0
+                self.update_in_place(w, g, dict(zip(moments, views, strict=True)), lr, t, scratch)
+        return weights
+
+    def _views(self, first: int, last: int, vectors: Iterable[Any]) -> list[Any]:
+        """What vectors hold of a segment, in the shape that the rule works on."""
+        assert self._storage is not None
+        begin, end = self._storage.slots[first], self._storage.slots[last]
+        shape = (-1,) if self.elementwise else begin.shape
+        return [vector[begin.offset : end.offset + end.size].reshape(shape) for vector in vectors]
 
     def readout(self, model: M) -> M:
         """The model to evaluate and to keep, a copy: for rules that average, the average; else the model as it is."""
@@ -108,6 +126,26 @@ class Optimizer:
     def read(self, w: Any, moments: Moments) -> Any:
         """What `readout` gives for an array w with its moments."""
         return w
+
+    def scaling(self) -> Any:
+        """What the rule multiplies each element of a gradient by, beside the learning rate: a vector [n], or 1.
+
+        Its layout is that of the model stepped last; it is 1 for a parameter that was never stepped.
+        """
+        if self._storage is None or type(self).scale is Optimizer.scale:
+            return 1
+        if len(set(self._steps)) == 1:
+            return self.scale(self._vectors, self._steps[0])
+        scaling = np.ones_like(self._storage.values)
+        for slot, t in zip(self._storage.slots, self._steps, strict=True):
+            if t:
+                moments = {name: slot.view(vector) for name, vector in self._vectors.items()}
+                slot.view(scaling)[...] = self.scale(moments, t)
+        return scaling
+
+    def scale(self, moments: Moments, t: int) -> Any:
+        """The same for an array with these moments after step t; 1 for rules that treat all elements alike."""
+        return 1
 
     def _runs(self) -> list[tuple[int, int]]:
         """The longest runs of slots that have a gradient and the same step count."""

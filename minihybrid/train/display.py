@@ -66,6 +66,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, str]]:
         ("  accepted", f"{ledger.predictions_accepted:,}"),
         ("  rolled back", f"{ledger.predictions_rolled_back:,}"),
         ("  declined", f"{ledger.predictions_declined:,}"),
+        ("CPU time", f"{sum(summary.cpu_seconds.values()):.2f} s"),
         ("time", f"{sum(summary.seconds.values()):.2f} s"),
         *((f"  {phase}", f"{seconds:.2f} s") for phase, seconds in summary.seconds.items()),
     ]
@@ -186,7 +187,7 @@ class Live:
 
     def _take(self, event: Stepped) -> None:
         result = event.result
-        self._summary.count(result, event.seconds)
+        self._summary.count(result, event.seconds, event.cpu_seconds)
         if not result.predicted:  # the loss of a prediction is of other data
             self._loss.add(result.loss)
         failed = result.predicted and not result.accepted

@@ -21,10 +21,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Stepped:
-    """The trainer has made a step, in so many seconds."""
+    """The trainer has made a step, in so many seconds, on the clock and of the processor."""
 
     result: StepResult
     seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Evaluated:
 
 @dataclass
 class Summary:
-    """What a run came to. `seconds` is the time by phase, with the evaluations under "evaluate"."""
+    """What a run came to. `seconds` and `cpu_seconds` are by phase, with the evaluations under "evaluate"."""
 
     steps: int = 0
     planned: int = 0
@@ -45,16 +46,18 @@ class Summary:
     evaluation: Evaluation | None = None
     ledger: Ledger = field(default_factory=Ledger)
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
 
-    def count(self, result: StepResult, seconds: float) -> None:
+    def count(self, result: StepResult, seconds: float, cpu_seconds: float) -> None:
         """Add a step."""
         self.steps += 1
         self.ledger.count(result)
-        self.spend(result.phase, seconds)
+        self.spend(result.phase, seconds, cpu_seconds)
 
-    def spend(self, phase: str, seconds: float) -> None:
+    def spend(self, phase: str, seconds: float, cpu_seconds: float) -> None:
         """Add time to a phase."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+        self.cpu_seconds[phase] = self.cpu_seconds.get(phase, 0.0) + cpu_seconds
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from types import FrameType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -25,9 +25,8 @@ M_co = TypeVar("M_co", bound=Module, covariant=True)
 class Trainer(Protocol[M_co]):
     """Whatever owns a model and improves it by a batch."""
 
-    @property
-    def model(self) -> M_co:
-        """The model as it is now, to be read."""
+    def readout(self) -> M_co:
+        """The model to evaluate and to keep, a copy."""
 
     def step(self, batch: Batch) -> StepResult:
         """One action on a batch."""
@@ -89,29 +88,29 @@ class Learner(Generic[M]):
                 interrupt.ending = True
                 summary.evaluation = None
             summary.interrupted = summary.steps < self.steps
-            self._emit(Ended(summary, self.trainer.model))
+            self._emit(Ended(summary, self.trainer.readout()))
         return summary
 
     def _train(self, summary: Summary, interrupt: _Interrupt) -> None:
-        for result, seconds in self._results():
-            summary.count(result, seconds)
-            self._emit(Stepped(result, seconds))
+        for step in self._steps():
+            summary.count(step.result, step.seconds, step.cpu_seconds)
+            self._emit(step)
             if interrupt.requested:
                 break
             if summary.steps % self.every == 0 and summary.steps < self.steps:
                 self._score(summary)
 
-    def _results(self) -> Iterator[tuple[StepResult, float]]:
+    def _steps(self) -> Iterator[Stepped]:
         for _ in range(self.steps):
             batch = next(self.batches)
-            start = perf_counter()
+            start, cpu_start = perf_counter(), process_time()
             result = self.trainer.step(batch)
-            yield result, perf_counter() - start
+            yield Stepped(result, perf_counter() - start, process_time() - cpu_start)
 
     def _score(self, summary: Summary) -> None:
-        start = perf_counter()
-        summary.evaluation = self.evaluate(self.trainer.model)
-        summary.spend("evaluate", perf_counter() - start)
+        start, cpu_start = perf_counter(), process_time()
+        summary.evaluation = self.evaluate(self.trainer.readout())
+        summary.spend("evaluate", perf_counter() - start, process_time() - cpu_start)
         self._emit(Evaluated(summary.steps, summary.evaluation))
 
     def _emit(self, event: Event) -> None:

@@ -5,24 +5,33 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from minihybrid.hybrid import DivergenceLimits, HybridConfig
+from minihybrid.hybrid import DivergenceLimits, HybridConfig, TrustConfig
+from minihybrid.hybrid.correct import CorrectionConfig
+from minihybrid.hybrid.hindsight import HindsightConfig
+from minihybrid.hybrid.payoff import PayoffConfig
+from minihybrid.hybrid.predictors import DriftConfig, QuasiNewtonConfig, RreConfig
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("warmup", -1),
-        ("full", 1),
+        ("full", 0),
         ("full", 2.5),
         ("correct", True),
         ("horizon", 0),
         ("max_horizon", 19),
-        ("probes", 0),
-        ("average", 1.0),
+        ("longest_wait", -1),
+        ("confidence", 1.0),
         ("coherence", float("nan")),
-        ("guard_batches", 0),
-        ("tolerance", -0.1),
+        ("coherence", -0.1),
+        ("predictor", "drift"),
+        ("trust", 4.0),
         ("divergence", {"loss_sigma": 3}),
+        ("recovery", None),
+        ("hindsight", True),
+        ("payoff", 0.02),
+        ("memory", 10**9),
     ],
 )
 def test_a_senseless_value_is_named_with_what_was_expected(field, value):
@@ -30,25 +39,68 @@ def test_a_senseless_value_is_named_with_what_was_expected(field, value):
         HybridConfig(**{field: value})
 
 
-@pytest.mark.parametrize(("field", "value"), [("gradient_explosion", 1.0), ("ema", 1.0), ("baseline", 0)])
-def test_a_senseless_limit_is_named(field, value):
-    with pytest.raises(ValueError, match=f"^DivergenceLimits: {field} is .*; expected .*\\.$"):
-        DivergenceLimits(**{field: value})
+@pytest.mark.parametrize(
+    ("config", "field", "value"),
+    [
+        (DivergenceLimits, "gradient_explosion", 1.0),
+        (TrustConfig, "initial", 0.5),
+        (TrustConfig, "initial", 17.0),
+        (TrustConfig, "largest", 0.0),
+        (TrustConfig, "growth", 1.0),
+        (TrustConfig, "cut", float("inf")),
+        (TrustConfig, "warmup", 0.0),
+        (HindsightConfig, "steps", 0),
+        (HindsightConfig, "sigma", -1.0),
+        (HindsightConfig, "keep", 1.0),
+        (PayoffConfig, "controls", 1.0),
+        (PayoffConfig, "evidence", 1),
+        (PayoffConfig, "allowance", -0.1),
+        (QuasiNewtonConfig, "pairs", 0),
+        (QuasiNewtonConfig, "least", 21),
+        (QuasiNewtonConfig, "curvature", 1.0),
+        (DriftConfig, "average", 1.0),
+        (DriftConfig, "output", -0.1),
+        (DriftConfig, "stride", 0),
+        (DriftConfig, "verification", None),
+    ],
+)
+def test_a_senseless_value_of_a_part_is_named(config, field, value):
+    with pytest.raises(ValueError, match=f"^{config.__name__}: {field} is .*; expected .*\\.$"):
+        config(**{field: value})
 
 
 @given(
     st.builds(
         HybridConfig,
         warmup=st.integers(0, 1000),
-        full=st.integers(2, 100),
+        full=st.integers(1, 100),
         horizon=st.integers(1, 80),
-        average=st.floats(0, 0.999),
-        coherence=st.floats(-1, 1),
+        coherence=st.floats(0, 1),
+        predictor=st.sampled_from([QuasiNewtonConfig(pairs=3), DriftConfig(stride=2), RreConfig()]),
+        hindsight=st.none() | st.builds(HindsightConfig, sigma=st.floats(0, 10)),
+        correction=st.none() | st.builds(CorrectionConfig),
         divergence=st.builds(DivergenceLimits, loss_sigma=st.floats(0.1, 10), baseline=st.integers(1, 100)),
     )
 )
 def test_json_round_trip(config):
     assert HybridConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("preset", [HybridConfig.full_batch, HybridConfig.minibatch, HybridConfig.reference])
+def test_presets_are_data(preset):
+    assert HybridConfig.from_json(preset().to_json()) == preset()
+
+
+def test_the_presets_are_those_that_are_documented():
+    full = HybridConfig.full_batch()
+    assert (full.full, full.correct, full.predictor) == (1, 0, QuasiNewtonConfig())
+    assert full.trust.initial == 4.0 and full.trust.largest == 10.0
+    reference = HybridConfig.reference()
+    assert (reference.horizon, reference.full, reference.confidence) == (75, 15, 0.6)
+    assert reference.divergence.loss_sigma == 2.2
+    standard = HybridConfig()
+    assert (standard.warmup, standard.full, standard.correct, standard.max_horizon) == (100, 20, 5, 80)
+    assert standard.confidence == 0.85
 
 
 def test_settings_left_out_of_the_json_keep_their_defaults():

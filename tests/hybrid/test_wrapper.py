@@ -112,7 +112,7 @@ def test_predicted_gradients_equal_to_the_true_ones_train_bit_identically(wrappe
         for key, gradient in gradients.items():
             guess.register(mh.ParamId.parse(key), mh.Tensor(gradient))
         model = predicted_optim.optimizer.step(0.1, predicted.take(), guess)
-        predicted = ModelWrapper(model, predicted._forward_fn)
+        predicted = ModelWrapper(model, predicted.forward_fn)
     assert pack(true.model).values.tobytes() == pack(predicted.model).values.tobytes()
 
 
@@ -175,7 +175,7 @@ def test_a_function_that_returns_nonsense_is_told_so_and_the_model_stays(mlp, fo
     assert bits(model.model) == before
     with pytest.raises(RuntimeError, match="call forward"):
         model.backward()
-    model._forward_fn = forward_fn
+    model.forward_fn = forward_fn
     model.forward(xor)
     model.backward()
     OptimizerWrapper(mh.optim.SGD(), 0.1).step(model)

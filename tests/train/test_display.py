@@ -22,13 +22,13 @@ def events(accuracy=0.975):
         StepResult(0, "warmup", 2.0, 0.1, backward_passes=1),
         StepResult(1, "full", 2.0, 0.1, backward_passes=2),
         StepResult(2, learning_rate=0.1, accepted=True, backward_passes=2, forward_probes=4, **prediction),
-        StepResult(3, learning_rate=0.1, accepted=False, backward_passes=2, forward_probes=8, **prediction),
+        StepResult(3, learning_rate=0.1, rolled_back=True, backward_passes=2, forward_probes=8, **prediction),
     ]
     summary = Summary(planned=4)
     yield Started(4)
     for result in results:
-        summary.count(result, 0.25)
-        yield Stepped(result, 0.25)
+        summary.count(result, 0.25, 0.2)
+        yield Stepped(result, 0.25, 0.2)
     yield Evaluated(4, summary.evaluation) if summary.evaluation else Evaluated(4, Evaluation(0.125, accuracy))
     summary.evaluation = Evaluation(0.125, accuracy)
     yield Ended(summary, None)
@@ -52,6 +52,7 @@ CLOSING = {
     "rolled back": "1",
     "declined": "0",
     "time": "1.00 s",
+    "CPU time": "0.80 s",
     "warmup": "0.25 s",
     "predict": "0.50 s",
 }

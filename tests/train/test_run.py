@@ -21,7 +21,7 @@ def test_a_kept_run_holds_config_metrics_and_model(tmp_path, model):
     with RunFolder(tmp_path / "runs", {"lr": 0.1, "hidden": [3]}, name="first") as folder:
         assert names(tmp_path / "runs") == [".first.partial"]
         folder(Started(1))
-        folder(Stepped(StepResult(0, "full", 2.0, 0.1, gradient_norm=float("inf")), seconds=0.5))
+        folder(Stepped(StepResult(0, "full", 2.0, 0.1, gradient_norm=float("inf")), seconds=0.5, cpu_seconds=0.4))
         folder(Evaluated(1, Evaluation(0.25, 0.5)))
         assert names(tmp_path / "runs") == [".first.partial"]
         folder(Ended(Summary(steps=1, planned=1, evaluation=Evaluation(0.25, 0.5), seconds={"full": 0.5}), model))

@@ -1,12 +1,11 @@
-"""Extrapolate the drift of averaged weights.
+"""Extrapolate the drift of averaged weights, for minibatches.
 
-Single updates point where the last batches pushed; an average of the weights moves where training is going. With decay
-b and t + 1 weights seen, the average a_t = sum_i b^i w_(t-i) / sum_i b^i lags behind them by the mean age of what it
-holds, lag_t = sum_i i b^i / sum_i b^i steps. If the weights moved on a line, w_t = w_0 + t v, the average would move by
-(n - (lag_t - lag_(t-n))) v in n steps; so this number of steps is what its displacement is divided by, and lines are
-extrapolated exactly, however young the average is.
+Single updates point where the last batches pushed; an average of the weights moves where training is going. An average
+lags behind: it stands at the same average of the times. So its displacement is divided by how far that time has gone
+on, and lines are extrapolated exactly, however young the average is.
 
-A jump translates the average with the weights: the next drift is measured between real steps only.
+Probes start from the average, where the noise of the last batches is gone, and an accepted jump moves weights and
+averages alike. A second, longer average is what is read out: it is most of what survives tuning, jump or none.
 """
 
 from __future__ import annotations
@@ -16,97 +15,130 @@ from typing import Any
 
 import numpy as np
 
-from minihybrid.hybrid.predictors.predictor import Prediction
+from minihybrid.config import is_count, is_number
+from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
+from minihybrid.hybrid.stateful import Stateful
+from minihybrid.hybrid.verify import GuardSearch, Verification
 
 
-class Drift:
-    """The displacement of an exponential average (decay `average`) over a window, carried on for the horizon.
+class DriftConfig(PredictorConfig):
+    """`average` and `output`: how much of either average is kept in a step; `stride`: they are renewed once in so many.
 
-    Keeps six vectors of the size of the model; a real step makes four passes over one. Raises ValueError for an
-    `average` outside [0, 1).
+    `verification` is how a proposal is probed. Raises ValueError for decays outside [0, 1).
 
-    >>> import numpy as np
-    >>> drift = Drift(average=0.9)
+    >>> DriftConfig(average=0.9).init()
+    Drift(average=0.9)
+    """
+
+    average: float = 0.98
+    output: float = 0.99
+    stride: int = 4
+    verification: Verification = GuardSearch()
+
+    def __post_init__(self) -> None:
+        for name in ("average", "output"):
+            self.require(name, is_number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "a number in [0, 1)")
+        self.require("stride", is_count(self.stride, 1), "an integer of at least 1")
+        self.require("verification", isinstance(self.verification, Verification), "a way to verify, as GuardSearch()")
+
+    def vectors(self) -> int:
+        """How many vectors [n] its history takes: two averages, where one began, its last drift, and a buffer."""
+        return 5
+
+    def init(self) -> Drift:
+        """The predictor."""
+        return Drift(self)
+
+
+class Drift(Stateful):
+    """The displacement of an average over the steps since the last proposal, carried on for the horizon.
+
+    Its confidence is the cosine between this displacement and the one before. A real step makes 6 / `stride` passes.
+
+    >>> import numpy as np, minihybrid as mh
+    >>> drift, optimizer = Drift(DriftConfig(average=0.9, stride=1)), mh.optim.SGD()
     >>> for t in range(30):
-    ...     drift.observe(np.array([1.0 + 2.0 * t, 3.0]))
-    ...     if t == 19:
-    ...         drift.begin(10)
+    ...     drift.observe(RealStep(0.0, 0.1, np.array([1.0 + 2.0 * t, 3.0]), optimizer))
+    ...     if t in (9, 19):
+    ...         first = drift.predict(5)  # it takes two displacements to tell a road
     >>> prediction = drift.predict(5)
-    >>> prediction.delta.round(9), prediction.steps, round(prediction.coherence, 9)
+    >>> prediction.delta.round(9), prediction.est_steps, round(prediction.confidence, 9)
     (array([10.,  0.]), 5, 1.0)
     """
 
-    def __init__(self, average: float = 0.98) -> None:
-        if not 0 <= average < 1:
-            raise ValueError(f"Drift: average is {average!r}; expected a number in [0, 1).")
-        self._decay = average
-        self._weight = self._age = 0.0  # sum of b^i, sum of i b^i
+    looks_at_gradients = False
+
+    def __init__(self, config: DriftConfig) -> None:
+        self.config = config
+        self._seen = 0  # real steps
+        self._output: Any = None
+        self.reset()
+
+    @property
+    def verification(self) -> Verification:
+        """By default, forward probes along the drift of the average."""
+        return self.config.verification
+
+    def reset(self) -> None:
+        """See `Predictor`; the longer average goes on."""
         self._average: Any = None
-        self._last: Any = None
         self._scratch: Any = None
-        self._end_window()
+        self._weight = 0.0  # of all that is in the average, in units of the newest
+        self._time = 0.0  # where the average stands, in real steps
+        self._begin: Any = None  # the average at the last proposal,
+        self._begin_time = 0.0
+        self._before: Any = None  # and its displacement up to there
 
-    def _end_window(self) -> None:
-        self._steps = self._half = 0
-        self._lag_at_start = 0.0
-        self._average_at_start: Any = None
-        self._start: Any = None
-        self._middle: Any = None
-
-    def observe(self, weights: Any) -> None:
+    def observe(self, step: RealStep) -> None:
         """See `Predictor`."""
-        self._age = self._decay * (self._age + self._weight)
-        self._weight = 1 + self._decay * self._weight
+        self._seen += 1
+        if self._output is None:
+            self._output = step.weights.copy()
         if self._average is None:
-            self._average, self._last = weights.copy(), weights.copy()
-        else:
-            if self._scratch is None:
-                self._scratch = np.empty_like(weights)
-            np.subtract(weights, self._average, out=self._scratch)
-            self._scratch /= self._weight
-            self._average += self._scratch
-            self._last[...] = weights
-        if self._start is not None:
-            self._steps += 1
-            if self._steps == self._half:
-                self._middle = self._last.copy()
+            self._average, self._scratch = step.weights.copy(), np.empty_like(step.weights)
+            self._weight, self._time = 1.0, float(self._seen)
+            self._start_window()
+        elif self._seen % self.config.stride == 0:
+            keep = self.config.average**self.config.stride
+            self._weight = 1 + keep * self._weight
+            self._time += (self._seen - self._time) / self._weight
+            self._move(self._average, step.weights, 1 / self._weight)
+            keep = min(self.config.output, (1 + self._seen) / (10 + self._seen))  # as `optim.Ema` does
+            self._move(self._output, step.weights, 1 - keep**self.config.stride)
 
-    def begin(self, steps: int) -> None:
-        """See `Predictor`; before anything was observed there is nothing to begin from."""
-        self._end_window()
-        if self._average is not None:
-            self._half = steps // 2
-            self._lag_at_start = self._age / self._weight
-            self._average_at_start, self._start = self._average.copy(), self._last.copy()
+    def _move(self, average: Any, weights: Any, share: float) -> None:
+        np.subtract(weights, average, out=self._scratch)
+        self._scratch *= share
+        average += self._scratch
 
-    def predict(self, horizon: int) -> Prediction:
-        """See `Predictor`. Raises RuntimeError if no window of at least two steps was observed."""
-        if self._middle is None or self._steps == self._half:
-            raise RuntimeError("Drift: a prediction needs a window of 2 real steps or more; call begin() before them.")
-        moved = self._steps - (self._age / self._weight - self._lag_at_start)
-        delta = (self._average - self._average_at_start) * (horizon / moved)
-        return Prediction(delta, horizon, _cosine(self._middle - self._start, self._last - self._middle))
+    def _start_window(self) -> None:
+        self._begin, self._begin_time = self._average.copy(), self._time
+
+    def predict(self, horizon: int, trust: float = 1.0) -> Prediction | None:
+        """See `Predictor`; None before there are two displacements. The next window begins here."""
+        if self._average is None:
+            return None
+        displacement, before, steps = self._average - self._begin, self._before, self._time - self._begin_time
+        self._before = displacement
+        self._start_window()
+        if before is None or steps <= 0:
+            return None
+        confidence = max(0.0, _cosine(before, displacement))
+        delta = displacement * (horizon / steps)
+        return Prediction(delta, horizon, confidence, cost=6.0, origin=self._average)
 
     def translate(self, delta: Any) -> None:
         """See `Predictor`."""
-        for vector in (self._average, self._last, self._average_at_start, self._start, self._middle):
+        for vector in (self._average, self._output, self._begin):
             if vector is not None:
                 vector += delta
 
-    def state(self) -> dict[str, Any]:
-        """See `Predictor`."""
-        return {name[1:]: _copied(value) for name, value in vars(self).items() if name != "_scratch"}
+    def readout(self) -> Any:
+        """See `Predictor`: the longer average."""
+        return self._output
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """See `Predictor`."""
-        if state.keys() != (known := self.state().keys()):
-            raise ValueError(f"load_state: Drift keeps {', '.join(known)}; the state has {', '.join(state)}.")
-        for name, value in state.items():
-            setattr(self, f"_{name}", _copied(value))
-
-
-def _copied(value: Any) -> Any:
-    return value.copy() if hasattr(value, "copy") else value
+    def __repr__(self) -> str:
+        return f"Drift(average={self.config.average})"
 
 
 def _cosine(a: Any, b: Any) -> float:

@@ -1,41 +1,105 @@
-"""What a predictor is: it watches the flat vector of weights during real steps, and says where they are heading."""
+"""What a predictor is: it watches real steps, and says where the weights are heading.
+
+A predictor lives on flat vectors: the weights of a model end to end, in its storage's layout. It never moves the model
+and never decides; it proposes a displacement, and says how that is to be verified.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
+
+from minihybrid.config import Config
+from minihybrid.hybrid.memory import Demand, MemoryPlan
+from minihybrid.hybrid.verify import Verification
+from minihybrid.optim.optimizer import Optimizer
+
+
+@dataclass(frozen=True, eq=False)
+class RealStep:
+    """What a real step tells. The vectors are borrowed: copy what you keep.
+
+    `loss` was taken at the weights `start`, and `gradient` is its gradient there, before clipping (0 where a parameter
+    has none); the optimizer's step led to `weights`. `start` and `gradient` are None for predictors that do not look at
+    gradients. All three are [n], of the model's dtype.
+    """
+
+    loss: float
+    learning_rate: float
+    weights: Any
+    optimizer: Optimizer
+    start: Any = None
+    gradient: Any = None
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A displacement of the flat weights, and how many real steps it stands for.
+    """A displacement of the weights, and what the predictor thinks of it.
 
-    `coherence` is how straight the road was: the cosine between the moves in the two halves of the window, 1 where a
-    predictor has no such notion.
+    `delta` [n] is to be added to the weights as they are. `est_steps` is how many real steps it stands for.
+    `confidence` in [0, 1] is the predictor's own. `cost` is the passes over a vector [n] that were spent on it,
+    observing included. Where probes should start from another point than the weights (an average of them, say),
+    `origin` [n] is that point.
     """
 
     delta: Any
-    steps: int
-    coherence: float = 1.0
+    est_steps: float
+    confidence: float = 1.0
+    cost: float = 0.0
+    origin: Any = None
 
 
 class Predictor(Protocol):
-    """Learns from real steps only. Weights are the flat vector of a model's storage: borrowed, copied where kept."""
+    """Learns from real steps alone: a predicted state never enters its history."""
 
-    def observe(self, weights: Any) -> None:
-        """The weights after a real step."""
+    looks_at_gradients: bool
+    """Whether it needs `start` and `gradient` of real steps; keeping them costs two passes a step."""
 
-    def begin(self, steps: int) -> None:
-        """From the weights observed last, a window of so many real steps begins, and then a prediction is asked for."""
+    @property
+    def verification(self) -> Verification:
+        """How its predictions are verified."""
 
-    def predict(self, horizon: int) -> Prediction:
-        """Where the weights would be after `horizon` more real steps, less where they are."""
+    def observe(self, step: RealStep) -> None:
+        """A real step was made."""
+
+    def predict(self, horizon: int, trust: float = 1.0) -> Prediction | None:
+        """Where the weights would be after `horizon` more real steps; None if there is nothing to say yet.
+
+        `trust` is the controller's: a predictor whose verification adapts it takes it as the limit of the length of
+        its proposal, in its own units.
+        """
 
     def translate(self, delta: Any) -> None:
-        """The weights were moved by this, without a real step: a predicted state is not an observation."""
+        """A jump was accepted: the weights were moved by `delta` [n] without a real step."""
 
-    def state(self) -> dict[str, Any]:
+    def readout(self) -> Any:
+        """The weights [n] to evaluate and to keep instead of the last ones (an average, say), borrowed; or None."""
+
+    def reset(self) -> None:
+        """Forget how the weights moved, as after a rollback; an average to read out goes on."""
+
+    def state_dict(self) -> dict[str, Any]:
         """All there is to know, as numbers and arrays (copies)."""
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from a `state`, which is copied. Raises ValueError, and changes nothing, if it is none."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`, which is copied. Raises ValueError, and changes nothing, if it is none."""
+
+
+class PredictorConfig(Config):
+    """The base of the settings of predictors, which build them."""
+
+    def init(self) -> Predictor:
+        """The predictor."""
+        raise TypeError(f"{type(self).__name__} defines no init(); the settings of a predictor build it.")
+
+    def vectors(self) -> int:
+        """How many vectors [n] the predictor keeps, at most."""
+        raise TypeError(f"{type(self).__name__} defines no vectors(); say how many the predictor keeps.")
+
+    def demand(self) -> Demand:
+        """The same for a plan of memory; a predictor whose history can be shorter says so."""
+        return Demand(history=0, least=0, fixed=self.vectors())
+
+    def within(self, plan: MemoryPlan) -> Self:
+        """These settings, with the history that a plan allows."""
+        return self

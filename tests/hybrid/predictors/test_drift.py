@@ -4,112 +4,119 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from minihybrid.hybrid.predictors import Drift
+import minihybrid as mh
+from minihybrid.hybrid.predictors import DriftConfig
 from minihybrid.rng import Rng
 
 START = np.array([1.0, -2.0, 0.0, 5.0])
 SPEED = np.array([0.5, 0.0, -1.5, 2.0])
 
 
-@given(before=st.integers(1, 30), window=st.integers(2, 30), horizon=st.integers(1, 80), average=st.floats(0, 0.999))
-def test_linear_motion_is_extrapolated_exactly(before, window, horizon, average):
-    drift = Drift(average)
-    for t in range(before + window):
-        if t == before:
-            drift.begin(window)
-        drift.observe(START + t * SPEED)
-    prediction = drift.predict(horizon)
-    np.testing.assert_allclose(prediction.delta, horizon * SPEED, rtol=1e-6, atol=1e-6)
-    assert prediction.steps == horizon and prediction.coherence == pytest.approx(1.0)
+def line(first, last):
+    return np.array([START + t * SPEED for t in range(first, last)])
 
 
-def test_a_jump_does_not_change_what_is_predicted_next():
+@given(
+    windows=st.lists(st.integers(2, 30), min_size=2, max_size=4),
+    horizon=st.integers(1, 80),
+    average=st.floats(0, 0.999),
+    stride=st.integers(1, 5),
+)
+def test_linear_motion_is_extrapolated_exactly(watch, windows, horizon, average, stride):
+    drift, seen = DriftConfig(average=average, stride=stride).init(), 0
+    for window in windows:
+        watch(drift, line(seen, seen + window))
+        seen += window
+        prediction = drift.predict(horizon)
+    if prediction is not None:  # a window shorter than the stride shows no motion
+        np.testing.assert_allclose(prediction.delta, horizon * SPEED, rtol=1e-6, atol=1e-6)
+        assert prediction.est_steps == horizon
+    assert prediction is not None or windows[-1] < stride or windows[-2] < stride or len(windows) == 2
+
+
+def test_the_first_window_tells_no_road():
+    drift = DriftConfig(stride=1).init()
+    assert drift.predict(5) is None
+
+
+def test_a_jump_does_not_change_what_is_predicted_next(watch):
     jump = np.array([10.0, -10.0, 3.0, 0.0])
-    drift = Drift(0.9)
-    for t in range(40):
-        if t in (10, 25):
-            drift.begin(12)
-        if t == 22:
-            drift.translate(jump)
-        drift.observe(START + t * SPEED + (jump if t >= 22 else 0.0))
+    drift = DriftConfig(average=0.9, stride=2).init()
+    watch(drift, line(0, 10))
+    drift.predict(5)
+    watch(drift, line(10, 20))
+    drift.predict(5)
+    drift.translate(jump)
+    watch(drift, line(20, 30) + jump)
     np.testing.assert_allclose(drift.predict(5).delta, 5 * SPEED, atol=1e-12)
 
 
-def test_an_average_hears_the_trend_through_noise_that_drowns_single_steps():
-    rng, errors = Rng(0), {}
-    noise = rng.normal((200, 4), std=1.0, dtype=np.float64)
+def test_an_average_hears_the_trend_through_noise_that_drowns_single_steps(watch):
+    noise, errors = Rng(0).normal((200, 4), std=1.0, dtype=np.float64), {}
+    path = 0.1 * line(0, 200) + noise
     for average in (0.0, 0.98):
-        drift = Drift(average)
-        for t in range(200):
-            if t == 150:
-                drift.begin(50)
-            drift.observe(START + 0.1 * t * SPEED + noise[t])
-        errors[average] = np.linalg.norm(drift.predict(1).delta - 0.1 * SPEED)
+        drift = DriftConfig(average=average, stride=1).init()
+        for part in np.split(path, 4):
+            watch(drift, part)
+            prediction = drift.predict(1)
+        errors[average] = np.linalg.norm(prediction.delta - 0.1 * SPEED)
     assert errors[0.98] < 0.5 * errors[0.0]
 
 
-def test_coherence_tells_a_road_from_a_turn():
-    def coherence(path):
-        drift = Drift(0.9)
-        drift.observe(path[0])
-        drift.begin(len(path) - 1)
-        for weights in path[1:]:
-            drift.observe(weights)
-        return drift.predict(1).coherence
-
-    there = [np.array([t, 0.0]) for t in range(6)]
-    back = [np.array([4.0 - t, 0.0]) for t in range(5)]
-    aside = [np.array([5.0, t + 1.0]) for t in range(5)]
-    assert coherence(there) == pytest.approx(1.0)
-    assert coherence(there + back) == pytest.approx(-1.0)
-    assert coherence(there + aside) == pytest.approx(0.0)
-    assert coherence([np.zeros(2)] * 5) == 0.0, "who does not move goes nowhere"
+@pytest.mark.parametrize(
+    ("second", "expected"), [([1.0, 0.0], 1.0), ([-1.0, 0.0], 0.0), ([0.0, 1.0], 0.0), ([0.0, 0.0], 0.0)]
+)
+def test_confidence_tells_a_road_from_a_turn(watch, second, expected):
+    drift, there = DriftConfig(average=0.0, stride=1).init(), np.array([[t, 0.0] for t in range(6)])
+    watch(drift, there)
+    drift.predict(1)
+    watch(drift, there[-1] + np.outer(np.arange(1.0, 6.0), second))
+    assert drift.predict(1).confidence == pytest.approx(expected)
 
 
-def test_a_prediction_needs_a_window():
-    drift = Drift()
-    drift.begin(2)
-    drift.observe(START)
-    with pytest.raises(RuntimeError, match="window of 2 real steps"):
-        drift.predict(1)
-    drift.begin(2)
-    drift.observe(START)
-    with pytest.raises(RuntimeError, match="window of 2 real steps"):
-        drift.predict(1)
+def test_probes_start_from_the_average(watch):
+    drift = DriftConfig(average=0.5, stride=1).init()
+    for part in np.split(line(0, 20), 2):
+        watch(drift, part)
+        prediction = drift.predict(1)
+    lag = 1.0  # of an old average with decay 1/2
+    np.testing.assert_allclose(prediction.origin, START + (19 - lag) * SPEED, rtol=1e-4)
 
 
-def test_weights_are_borrowed_and_float32_stays_float32():
-    drift, weights = Drift(), START.astype(np.float32)
-    drift.observe(weights)
-    drift.begin(2)
-    for _ in range(2):
-        weights += SPEED.astype(np.float32)
-        drift.observe(weights)
-    delta = drift.predict(3).delta
-    assert delta.dtype == np.float32
-    np.testing.assert_allclose(delta, 3 * SPEED, rtol=1e-5)
+@pytest.mark.parametrize("stride", [1, 4])
+def test_the_read_out_is_the_average_that_ema_keeps(watch, stride):
+    drift, path = DriftConfig(output=0.9, stride=stride).init(), line(0, 200)
+    watch(drift, path)
+    average = path[0]
+    for t, weights in enumerate(path[1:], start=2):
+        keep = min(0.9, (1 + t) / (10 + t))
+        average = keep * average + (1 - keep) * weights
+    np.testing.assert_allclose(drift.readout(), average, atol=2.0 * stride)
+    if stride == 1:
+        np.testing.assert_allclose(drift.readout(), average, rtol=1e-9)
 
 
-def test_a_state_is_all_there_is_to_know():
-    drift, twin = Drift(0.9), Drift()
-    for t in range(10):
-        if t == 4:
-            drift.begin(10)
-        drift.observe(START + t * SPEED)
-    twin.load_state(drift.state())
-    for one in (drift, twin):
-        for t in range(10, 16):
-            one.observe(START + t * t * SPEED)
-    expected, found = drift.predict(7), twin.predict(7)
-    assert found.delta.tobytes() == expected.delta.tobytes() and found.coherence == expected.coherence
-    twin.load_state(Drift().state())
-    with pytest.raises(RuntimeError, match="window of 2 real steps"):
-        twin.predict(1)
-    with pytest.raises(ValueError, match=r"Drift keeps decay, .*; the state has average"):
-        twin.load_state({"average": 0.5})
+def test_a_reset_forgets_the_road_but_not_the_read_out(watch):
+    drift = watch(DriftConfig(average=0.9).init(), line(0, 20))
+    drift.predict(1)
+    watch(drift, line(20, 40))
+    before = drift.readout().copy()
+    drift.reset()
+    assert drift.readout().tobytes() == before.tobytes() and drift.predict(1) is None
+    drift.translate(np.ones(4))
+    np.testing.assert_allclose(drift.readout(), before + 1)
 
 
-@pytest.mark.parametrize("average", [1.0, -0.1, float("nan")])
-def test_an_average_forgets(average):
-    with pytest.raises(ValueError, match=r"expected a number in \[0, 1\)"):
-        Drift(average)
+def test_a_trainer_reads_the_average_out(watch):
+    def forward(model, batch):
+        return model, mh.nn.mse(model(mh.Tensor(batch.inputs)), batch.targets)
+
+    data = mh.data.sine(mh.Rng(0))
+    model = mh.hybrid.ModelWrapper(mh.nn.LinearConfig(1, 1).init(rng=mh.Rng(0)), forward)
+    trainer = mh.hybrid.HybridTrainer(model, mh.hybrid.OptimizerWrapper(mh.optim.Adam(), 0.1))
+    for _ in range(10):
+        trainer.step(mh.data.Batch(data.inputs, data.targets))
+    average, weights = trainer.readout(), trainer.model_wrapper.weights.copy()
+    found = mh.hybrid.ModelWrapper(average, forward).weights
+    assert found.tobytes() == trainer.predictor.readout().tobytes() != weights.tobytes()
+    assert trainer.model_wrapper.weights.tobytes() == weights.tobytes()

@@ -1,0 +1,58 @@
+"""How well predicted displacements agree with real ones, over the same number of steps: for reports, not for decisions.
+
+The direction of a prediction is no guide to its worth: of all predictors the one that repeats the last update has the
+best cosine, and its long jumps explode.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minihybrid.hybrid.stateful import Stateful
+
+
+class Agreement(Stateful):
+    """Means, over the predictions of a run, of cosine and length (predicted / real) of the two displacements.
+
+    >>> import numpy as np
+    >>> agreement = Agreement()
+    >>> agreement.begin(np.array([2.0, 0.0]), start=np.zeros(2))
+    >>> agreement.finish(np.array([3.0, 4.0]))
+    >>> round(agreement.cosine, 9), agreement.norm_ratio, agreement.count
+    (0.6, 0.4, 1)
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._cosines = self._ratios = 0.0
+        self._predicted: Any = None
+        self._start: Any = None
+
+    @property
+    def cosine(self) -> float:
+        """The mean cosine; NaN before there is one."""
+        return self._cosines / self.count if self.count else math.nan
+
+    @property
+    def norm_ratio(self) -> float:
+        """The mean of |predicted| / |real|; NaN before there is one."""
+        return self._ratios / self.count if self.count else math.nan
+
+    def begin(self, predicted: Any, start: Any) -> None:
+        """Real steps begin at weights `start` [n]; `predicted` [n] is their displacement as foretold."""
+        self._predicted, self._start = predicted, start.copy()
+
+    def finish(self, weights: Any) -> None:
+        """The real steps have led to these weights [n]."""
+        if self._predicted is None:
+            return
+        real, predicted = weights - self._start, self._predicted
+        self._predicted = self._start = None
+        lengths = [math.sqrt(float(np.vdot(vector, vector))) for vector in (predicted, real)]
+        if all(0 < length < math.inf for length in lengths):
+            self.count += 1
+            self._cosines += float(np.vdot(predicted, real)) / (lengths[0] * lengths[1])
+            self._ratios += lengths[0] / lengths[1]

@@ -1,0 +1,216 @@
+"""Jump to where the curvature seen so far puts the minimum: L-BFGS on top of any optimizer, for full batches.
+
+Two real steps tell how the gradient changes along the way between them: s = w - w', y = g - g'. From the last few such
+pairs follows an inverse Hessian H that is right along them (H y = s for the newest pair), and with it the direction
+d = -H g. What the pairs say nothing about is left to H0 = gamma P, where P is the optimizer's own scaling of gradients
+(Adam's 1 / (sqrt(v_hat) + eps)) and gamma = s.y / y.Py (Nocedal and Wright 2006, equation 7.20, with P for I).
+
+A proposal replaces the last update: from where that began, by d, no longer than `trust` times the update was. It is
+verified by the next real gradient, which is due anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from minihybrid.config import is_count, is_number
+from minihybrid.device import Device
+from minihybrid.hybrid.memory import Demand, MemoryPlan
+from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
+from minihybrid.hybrid.stateful import Stateful
+from minihybrid.hybrid.verify import NextGradient, Verification
+
+
+class QuasiNewtonConfig(PredictorConfig):
+    """`pairs`: how many pairs are kept, at most. `least`: how many there must be for a proposal.
+
+    A pair counts if s.y > `curvature` |s| |y|: only then is H positive definite. Raises ValueError for values that make
+    no sense.
+
+    >>> QuasiNewtonConfig(pairs=5).init()
+    QuasiNewton(pairs=5)
+    """
+
+    pairs: int = 20
+    least: int = 2
+    curvature: float = 1e-6
+
+    def __post_init__(self) -> None:
+        self.require("pairs", is_count(self.pairs, 1), "an integer of at least 1")
+        self.require("least", is_count(self.least, 1) and self.least <= self.pairs, "an integer from 1 to pairs")
+        self.require("curvature", is_number(self.curvature) and 0 <= self.curvature < 1, "a number in [0, 1)")
+
+    def vectors(self) -> int:
+        """How many vectors [n] its history takes: the pairs and a spare one, the last real step, and its scaling."""
+        return 2 * (self.pairs + 1) + 4
+
+    def demand(self) -> Demand:
+        """See `PredictorConfig`: fewer pairs will do."""
+        return Demand(history=2 * (self.pairs + 1), least=2 * (self.least + 1), halves=False, fixed=4, late=0)
+
+    def within(self, plan: MemoryPlan) -> Self:
+        """See `PredictorConfig`."""
+        return replace(self, pairs=min(self.pairs, plan.history // 2 - 1))
+
+    def init(self) -> QuasiNewton:
+        """The predictor."""
+        return QuasiNewton(self)
+
+
+class QuasiNewton(Stateful):
+    """Keeps the pairs as rows of two matrices, and all s_i.y_j: a new pair renews one row and one column of these.
+
+    A proposal costs about 4k passes over a vector for k pairs, as in the two-loop recursion, but in five products of
+    matrices (Byrd, Nocedal and Schnabel 1994, equation 3.1); `two_loop` is its readable twin.
+
+    >>> import numpy as np, minihybrid as mh
+    >>> predictor, optimizer = QuasiNewton(QuasiNewtonConfig()), mh.optim.SGD()
+    >>> hessian, w = np.array([1.0, 10.0]), np.array([3.0, 1.0])
+    >>> for axis in np.eye(2), np.eye(2)[::-1], np.eye(2):  # steps along one axis after the other
+    ...     start, w = w, w - 0.1 * axis[0]
+    ...     predictor.observe(RealStep(0.0, 0.1, w, optimizer, start, hessian * start))
+    >>> (w + predictor.predict(1, trust=1e9).delta).round(9) + 0.0  # the pairs span the plane: the minimum
+    array([0., 0.])
+    """
+
+    looks_at_gradients = True
+
+    def __init__(self, config: QuasiNewtonConfig) -> None:
+        self.config = config
+        self.reset()
+
+    @property
+    def verification(self) -> Verification:
+        """The next real gradient."""
+        return NextGradient()
+
+    def reset(self) -> None:
+        """See `Predictor`."""
+        self._order: list[int] = []  # the rows of the pairs, the oldest first
+        self._spare = 0  # the row that the next pair is written to
+        self._s: Any = None
+        self._y: Any = None
+        self._products: Any = None
+        self._start: Any = None
+        self._gradient: Any = None
+        self._update: Any = None
+        self._scaling: Any = 1
+
+    def observe(self, step: RealStep) -> None:
+        """See `Predictor`; the pair of this step and the one before is kept if the loss curves upwards along it."""
+        if self._s is None:
+            shape = (self.config.pairs + 1, step.start.size)
+            self._s, self._y = np.zeros_like(step.start, shape=shape), np.zeros_like(step.start, shape=shape)
+            self._products = np.zeros((shape[0], shape[0]))
+            self._start, self._gradient = step.start.copy(), step.gradient.copy()
+            self._update = step.weights - step.start
+        else:
+            self._consider(step)
+            self._start[...] = step.start
+            self._gradient[...] = step.gradient
+            np.subtract(step.weights, step.start, out=self._update)
+        self._scaling = step.optimizer.scaling()
+
+    def _consider(self, step: RealStep) -> None:
+        row = self._spare
+        s = np.subtract(step.start, self._start, out=self._s[row])
+        y = np.subtract(step.gradient, self._gradient, out=self._y[row])
+        lengths = math.sqrt(float(np.vdot(s, s)) * float(np.vdot(y, y)))
+        if not (math.isfinite(lengths) and float(np.vdot(s, y)) > self.config.curvature * lengths):
+            s[...] = y[...] = 0  # rows beside the pairs take part in products, with coefficients of 0
+            return
+        self._products[row, :] = _host(self._y @ s)
+        self._products[:, row] = _host(self._s @ y)
+        self._order.append(row)
+        full = len(self._order) > self.config.pairs
+        self._spare = self._order.pop(0) if full else len(self._order)
+
+    def predict(self, horizon: int, trust: float = 1.0) -> Prediction | None:
+        """See `Predictor`: one real step, whatever the horizon; no longer than `trust` times the last update was."""
+        if len(self._order) < self.config.least:
+            return None
+        direction = self._direction()
+        if direction is None:
+            return None
+        length, downhill = _norm(direction), float(np.vdot(direction, self._gradient)) < 0
+        if not (downhill and math.isfinite(length)):
+            return None
+        limit = trust * _norm(self._update)
+        if length > limit:
+            direction *= limit / length
+        direction -= self._update
+        return Prediction(direction, est_steps=1, cost=4.0 * len(self._order))
+
+    def _direction(self) -> Any:
+        """-H g; None where the newest pair is too small for numbers."""
+        g, order, scaling = self._gradient, self._order, self._scaling
+        rows = slice(len(order) + 1)  # of the pairs, and the spare
+        s, y, square = self._s[rows], self._y[rows], np.ix_(order, order)
+        scaled = y * scaling
+        y_scaled_y, products = _host(scaled @ y.T)[square], self._products[square]
+        if not 0 < y_scaled_y[-1, -1] < math.inf:
+            return None
+        gamma = products[-1, -1] / y_scaled_y[-1, -1]
+        inverse = np.linalg.inv(products * _UPPER[: len(order), : len(order)])
+        middle = gamma * y_scaled_y
+        middle.flat[:: len(order) + 1] += products.diagonal()
+        u = inverse @ _host(s @ g)[order]
+        v = inverse.T @ (middle @ u - gamma * _host(scaled @ g)[order])
+        along_s, along_y = np.zeros((2, len(s)))
+        along_s[order], along_y[order] = -v, gamma * u
+        direction = self._on_device(along_y) @ scaled
+        direction += self._on_device(along_s) @ s
+        direction -= (float(gamma) * scaling) * g
+        return direction
+
+    def _on_device(self, coefficients: Any) -> Any:
+        return Device.of(self._gradient).array(coefficients, self._gradient.dtype)
+
+    def translate(self, delta: Any) -> None:
+        """See `Predictor`: pairs are of real steps, between which a jump may lie."""
+
+    def readout(self) -> Any:
+        """See `Predictor`: none."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"QuasiNewton(pairs={self.config.pairs})"
+
+
+_UPPER = np.triu(np.ones((100, 100)))
+
+
+def two_loop(pairs: Sequence[tuple[Any, Any]], gradient: Any, scaling: Any) -> Any:
+    """-H g from pairs (s, y), the oldest first: the recursion that `QuasiNewton` computes by matrices.
+
+    (Nocedal and Wright 2006, algorithm 7.4, with H0 = gamma P, P = diag(`scaling`).)
+
+    >>> import numpy as np
+    >>> pair = np.array([1.0, 0.0]), np.array([4.0, 0.0])  # along the first axis, the curvature is 4
+    >>> two_loop([pair], np.array([8.0, 8.0]), scaling=1.0)
+    array([-2., -2.])
+    """
+    q, coefficients = gradient.copy(), []
+    for s, y in reversed(pairs):
+        a = float(np.vdot(s, q)) / float(np.vdot(s, y))
+        q -= a * y
+        coefficients.append(a)
+    s, y = pairs[-1]
+    r = float(np.vdot(s, y)) / float(np.vdot(y, scaling * y)) * scaling * q
+    for (s, y), a in zip(pairs, reversed(coefficients), strict=True):
+        b = float(np.vdot(y, r)) / float(np.vdot(s, y))
+        r += s * (a - b)
+    return -r
+
+
+def _norm(vector: Any) -> float:
+    return math.sqrt(float(np.vdot(vector, vector)))
+
+
+def _host(array: Any) -> Any:
+    return Device.of(array).host(array)
