@@ -268,7 +268,7 @@ def judged(seen: list[tuple[float, Any]], onto: str, seed: int) -> dict[str, Any
 
 
 def spread(values: Any) -> str:
-    return f"{np.median(values):.3f} [{np.min(values):.3f}, {np.max(values):.3f}]"
+    return f"{np.median(values):.2g} [{np.min(values):.2g}, {np.max(values):.2g}]"
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from minihybrid.compare.methods import METHODS
 from minihybrid.compare.race import Entry, Run
 
 YARDSTICK = "adam"
@@ -25,7 +26,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Pairs of a budget and the median loss that a decayed baseline ends with, its learning rate decayed to that."""
+    """Pairs of a budget and the median loss that a baseline ends with when its schedule is that of the budget."""
 
     method: str
     curve: tuple[tuple[float, float], ...]
@@ -35,8 +36,8 @@ class Baseline:
 class Comparison:
     """The results so far. `failed` are the runs that diverged, those for tuning included.
 
-    `aims` says by which loss each task is judged, "train_loss" or "val_loss". `baselines` are, by task, `adam/linear`
-    and the best of all decayed baselines, where that is another.
+    `aims` says by which loss each task is judged: "train_loss" on full batches, "val_loss" on others. `baselines` are,
+    by task, `adam/linear` and the best of all baselines, where that is another.
     """
 
     suite: str
@@ -50,6 +51,14 @@ class Comparison:
     def of(self, task: str) -> list[Result]:
         """The results on a task."""
         return [result for result in self.results if result.task == task]
+
+    def finals(self, task: str) -> list[Result]:
+        """The results whose last loss says what a method is worth: those of complete methods, where batches are noisy.
+
+        With a constant learning rate the noise of the gradients keeps the loss up; full batches have none.
+        """
+        exact = self.aims[task] == "train_loss"
+        return [result for result in self.of(task) if exact or METHODS[result.method].complete]
 
     def runs_of(self, task: str, method: str) -> Sequence[Run]:
         """The runs of a method on a task; none if it did not take part."""

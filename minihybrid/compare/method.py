@@ -47,7 +47,7 @@ class Method:
     Tuning begins at `lr`; None if there is no learning rate to tune, or if it is `lr_factor` times that of the method
     `lr_of`. `fits` says for which tasks the method is meant, `share` which part of the budget it spends, and `settings`
     is all that tells it from another method of this name. `complete` is whether a run is at its best when the budget is
-    spent: because its learning rate is 0 by then, or because it needs no schedule.
+    spent, however noisy the gradients: because its learning rate is 0 by then, or because it needs no schedule.
     """
 
     name: str
@@ -67,8 +67,8 @@ class Method:
 
     @property
     def baseline(self) -> bool:
-        """Whether predictions can be measured against it: it takes gradient steps at a rate that ends at 0."""
-        return self.complete and not self.name.startswith(("lbfgs", "hybrid/", "control/"))
+        """Whether it is an optimizer that takes a step for each gradient: what predictions are measured against."""
+        return not self.name.startswith(("lbfgs", "hybrid/", "control/"))
 
 
 def shaped(name: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import threading
 from typing import Any, Self, TextIO
 
 from minihybrid.compare.comparison import Result
-from minihybrid.compare.study import Pair
+from minihybrid.compare.study import CURVES, Pair
 
 
 class Plain:
@@ -35,13 +35,13 @@ class Plain:
     def expect(self, runs: dict[Pair, int]) -> None:
         """See `Watcher`."""
         self._left = dict(runs)
-        self._total = len(runs)
+        self._total = sum(method != CURVES for _, method in runs)
 
     def ran(self, pair: Pair, seconds: float | None) -> None:
         """See `Watcher`."""
         with self._lock:
-            if pair in self._left:
-                self._left[pair] = max(0, self._left[pair] - 1)
+            counted = pair if pair in self._left else (pair[0], CURVES)
+            self._left[counted] = max(0, self._left.get(counted, 0) - 1)
             if seconds is not None:
                 self._seconds.setdefault(pair[0], []).append(seconds)
             self._moved()
@@ -95,7 +95,7 @@ class Bar(Plain):
         self._runs = sum(runs.values())
 
     def _say(self, line: str) -> None:
-        self._bar.console.print(line, markup=False, highlight=False)
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _moved(self) -> None:
         left = sum(self._left.values())

@@ -26,17 +26,18 @@ from minihybrid.compare.tasks import Folder
 from minihybrid.compare.tuning import SIDE, tuned
 from minihybrid.compare.workers import Workers, task_of
 
-TUNING_SEED = 1000
-"""Of the runs that a learning rate is chosen by; nobody reports it."""
+TUNING_SEEDS = (1000, 1001)
+"""Of the runs that a learning rate is chosen by; nobody reports them. The first alone serves where nothing is noisy."""
 
 Pair: TypeAlias = tuple[str, str]  # task and method
+CURVES = "curves"
 
 
 class Watcher(Protocol):
     """Whoever wants to know how a study goes on; it is called by several threads."""
 
     def expect(self, runs: dict[Pair, int]) -> None:
-        """About so many runs are to be made."""
+        """About so many runs are to be made; those for the curves of baselines, which come last, as of CURVES."""
 
     def ran(self, pair: Pair, seconds: float | None) -> None:
         """A run was made, in so many seconds, or found (None)."""
@@ -82,7 +83,7 @@ class Study:
         """All methods on all tasks that they are meant for, and then the curves of the baselines."""
         pairs = [(task, method) for task in tasks for method in methods if METHODS[method].fits(self._task(task))]
         self.found.aims = {task: self._task(task).aim for task in tasks}
-        self.watcher.expect({pair: self._expected(*pair) for pair in pairs})
+        self.watcher.expect(self._expected(pairs))
         try:
             self.workers.each(self.compete, pairs)
             self.workers.each(self.measure_baselines, tasks)
@@ -94,9 +95,14 @@ class Study:
     def _task(self, name: str) -> Task:
         return task_of(name, self.data)
 
-    def _expected(self, task: str, method: str) -> int:
-        given = METHODS[method].lr is None or self._task(task).lr or self._task(task).tuned_on
-        return self.suite.seeds + (0 if given else 2 * SIDE + 2)
+    def _expected(self, pairs: Sequence[Pair]) -> dict[Pair, int]:
+        expected = {}
+        for name, method in pairs:
+            task, lr = self._task(name), METHODS[method].lr
+            tuning = 0 if lr is None or task.lr or task.tuned_on else (2 * SIDE + 2) * len(_tuning_seeds(task))
+            expected[name, method] = self.suite.seeds + tuning
+            expected[name, CURVES] = 0 if task.tuned_on else 2 * self.suite.seeds * len(self.suite.shares)
+        return expected
 
     def compete(self, pair: Pair) -> None:
         """Tune a method on a task, and run it with every seed."""
@@ -108,13 +114,15 @@ class Study:
         self.watcher.finished(result)
 
     def measure_baselines(self, task: str) -> None:
-        """For `adam/linear` and the best decayed baseline of a task: how the loss depends on the budget."""
-        decayed = {r.method: r for r in self.found.of(task) if r.runs and METHODS[r.method].baseline}
-        if not decayed or self._task(task).tuned_on:  # a task that is not tuned on has nothing to win
+        """For `adam/linear` and the best baseline of a task: how the loss depends on the budget."""
+        candidates = {r.method: r for r in self.found.finals(task) if r.runs and METHODS[r.method].baseline}
+        if not candidates or self._task(task).tuned_on:  # a task that is not tuned on has nothing to win
             return
-        best = min(decayed.values(), key=lambda result: self._ended(task, result.runs))
-        baselines = [decayed[name] for name in dict.fromkeys([DECAYED, best.method]) if name in decayed]
-        self.found.baselines[task] = [Baseline(result.method, self._curve(result)) for result in baselines]
+        best = min(candidates.values(), key=lambda result: self._ended(task, result.runs))
+        names = [name for name in dict.fromkeys([DECAYED, best.method]) if name in candidates]
+        self.found.baselines[task] = [
+            Baseline(result.method, self._curve(result)) for result in map(candidates.__getitem__, names)
+        ]
 
     def _curve(self, result: Result) -> tuple[tuple[float, float], ...]:
         budget, lr = self.suite.budgets[result.task], result.lr
@@ -150,10 +158,12 @@ class Study:
             return task.lr
         if task.tuned_on is not None:
             return self.learning_rate(task.tuned_on, method.name)
+        budget = float(self.suite.budgets[task.name])
 
         def loss_at(lr: float) -> float:
-            run = self._run(Entry(task.name, method.name, TUNING_SEED, lr, float(self.suite.budgets[task.name])))
-            return math.inf if run.diverged else float(getattr(run.end, task.aim))
+            entries = [Entry(task.name, method.name, seed, lr, budget) for seed in _tuning_seeds(task)]
+            runs = map(self._run, entries)
+            return statistics.fmean(math.inf if run.diverged else getattr(run.end, task.aim) for run in runs)
 
         return tuned(loss_at, method.lr)
 
@@ -177,3 +187,7 @@ class Study:
                 self.found.failed.append(entry)
         self.watcher.ran((entry.task, entry.method), seconds)
         return run
+
+
+def _tuning_seeds(task: Task) -> tuple[int, ...]:
+    return TUNING_SEEDS[:1] if task.full_batch else TUNING_SEEDS

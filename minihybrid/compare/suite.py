@@ -22,7 +22,7 @@ class Suite:
     methods: tuple[str, ...]
     budgets: Mapping[str, int]
     full_batch_points: int = 200
-    minibatch_points: int = 50
+    minibatch_points: int = 40
     shares: tuple[float, ...] = (0.5, 0.7, 1.4, 2.0)
 
 
@@ -37,13 +37,13 @@ FULL = Suite(
         "full-batch/logistic": 400,
         "full-batch/regression": 400,
         "full-batch/xor": 400,
-        "minibatch/digits": 1200,
-        "minibatch/digits-noisy": 1200,
-        "minibatch/regression": 1200,
-        "minibatch/mnist": 1200,
-        "minibatch/characters": 1500,
-        "large-batch/mnist": 400,
-        "low-rank/mnist": 1000,
+        "minibatch/digits": 1000,
+        "minibatch/digits-noisy": 1000,
+        "minibatch/regression": 1000,
+        "minibatch/mnist": 1000,
+        "minibatch/characters": 1200,
+        "large-batch/mnist": 250,
+        "low-rank/mnist": 800,
         "control/random-labels": 1000,
     },
 )
@@ -71,7 +71,7 @@ QUICK = Suite(
         }
     ),
     budgets={
-        name: 200 if name.startswith("full-batch/") else 300 if "/mnist" in name else 400 for name in FULL.budgets
+        name: 200 if name.startswith("full-batch/") else 200 if "/mnist" in name else 400 for name in FULL.budgets
     },
     full_batch_points=100,
     minibatch_points=25,

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from minihybrid.compare.comparison import Comparison
 from minihybrid.compare.figures import Final, Spread, final, reached, targets
-from minihybrid.compare.methods import METHODS
 
 COSTS = {
     "gradient_equivalents": "Gradient equivalents",
@@ -18,16 +17,17 @@ BESIDE = ("adam", "adam+ema", "lbfgs")
 """The methods whose costs are divided by those of every method."""
 
 EXPLANATION = """\
-Every method trains on the same examples. Its learning rate is the best of a grid by factors of two, chosen by one run
-with a seed that is not among those reported, for the final training loss (full batches) or validation loss (the
-others). Numbers are medians over the seeds, with the lowest and the highest beside them. A gradient equivalent is a
-forward and backward pass over a batch; a forward pass alone counts a third.
+Every method trains on the same examples. Its learning rate is the best of a grid by factors of two: for the final
+training loss of one run on full batches, for the mean final validation loss of two runs on others, with seeds that are
+not among those reported. Numbers are medians over the seeds, with the lowest and the highest beside them. A gradient
+equivalent is a forward and backward pass over a batch; a forward pass alone counts a third.
 
-Final losses are those of methods whose learning rate has ended at 0, or which need no schedule, when the budget is
-spent. A speed-up is what a baseline would have had to spend for that loss, its learning rate decayed to that budget,
-over what was spent; none where its curve of loss against budget does not reach so far. Targets are the training losses
-that tuned `adam` reaches in 10, 25, 50 and 100 % of its budget; `adam / it` is the cost of tuned `adam` over that of
-the method, to each of the four. Methods without a schedule in their name have a constant learning rate."""
+Final losses, where batches are noisy, are those of methods whose learning rate has ended at 0, or which need no
+schedule, when the budget is spent. A speed-up is what a baseline would have had to spend for that loss, its schedule
+that of the budget, over what was spent; none where its curve of loss against budget does not reach so far. Targets are
+the training losses that tuned `adam` reaches in 10, 25, 50 and 100 % of its budget; `adam / it` is the cost of tuned
+`adam` over that of the method, to each of the four. Methods without a schedule in their name have a constant learning
+rate."""
 
 
 def document(comparison: Comparison, skipped: Sequence[str]) -> str:
@@ -54,12 +54,12 @@ def document(comparison: Comparison, skipped: Sequence[str]) -> str:
 def _baselines(comparison: Comparison, task: str) -> Iterable[str]:
     for baseline in comparison.baselines.get(task, []):
         points = ", ".join(f"{_number(loss)} for {budget:g}" for budget, loss in baseline.curve)
-        yield f"`{baseline.method}`, decayed to a budget, ends with {points}."
+        yield f"`{baseline.method}` ends with {points}."
 
 
 def final_losses(comparison: Comparison, task: str) -> str:
-    """A line for every complete method, the best first."""
-    finals = [final(comparison, result) for result in comparison.of(task) if METHODS[result.method].complete]
+    """A line for every method that is at its best by then, the best first."""
+    finals = [final(comparison, result) for result in comparison.finals(task)]
     finals.sort(key=lambda final: _rank(getattr(final, comparison.aims[task])))
     baselines = [baseline.method for baseline in comparison.baselines.get(task, [])]
     header = ["method", "lr", "spent", "training loss", "validation loss", *(f"over {name}" for name in baselines)]

@@ -12,6 +12,9 @@ from minihybrid.data import Batch, DataLoader, Dataset
 from minihybrid.module.module import Module, pack
 from minihybrid.rng import Rng
 
+GUARD_BATCH = 256
+"""Examples that judge a prediction at a time, if the guard has so many."""
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -52,9 +55,8 @@ class Task:
         return _batches(self.train, self.batch_size, rng)
 
     def guard_batches(self, rng: Rng) -> Iterator[Batch]:
-        """The batches that judge predictions, without end, as large as those to train on if there are so many."""
-        size = len(self.guard) if self.batch_size is None else min(self.batch_size, len(self.guard))
-        return _batches(self.guard, size, rng)
+        """The batches that judge predictions, without end."""
+        return _batches(self.guard, min(GUARD_BATCH, len(self.guard)), rng)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -120,7 +120,7 @@ def _logistic(folder: Folder, n: int = 1000, features: int = 40) -> Task:
     return _split(data, rng, LinearConfig(features, 1).init, bce_with_logits)
 
 
-def _regression(folder: Folder, n: int = 1500) -> Task:
+def _regression(folder: Folder, n: int = 3000) -> Task:
     """The outputs of a random network, with a little noise."""
     rng = Rng(DATA_SEED + 6)
     inputs = rng.normal((n, 20))
@@ -164,7 +164,7 @@ def _characters(folder: Folder, characters: int = 6000, context: int = 8) -> Tas
         Dataset(inputs[start + context : end], targets[start + context : end], "characters", len(alphabet))
         for start, end in itertools.pairwise(cuts)
     )
-    return Task("", train, guard, validation, NextCharacterConfig(len(alphabet), context).init, cross_entropy)
+    return Task("characters", train, guard, validation, NextCharacterConfig(len(alphabet), context).init, cross_entropy)
 
 
 def _in_batches(make: Callable[[Folder], Task], size: int, **given: Any) -> Callable[[Folder], Task]:

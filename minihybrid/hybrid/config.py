@@ -118,9 +118,16 @@ class HybridConfig(Config):
 
     @staticmethod
     def reference() -> HybridConfig:
-        """The numbers that hybrid-predict-trainer-rs calls its optimum, for comparison."""
-        limits = DivergenceLimits(loss_sigma=2.2)
-        return HybridConfig(full=15, horizon=75, max_horizon=75, confidence=0.6, divergence=limits)
+        """The numbers that hybrid-predict-trainer-rs calls its optimum, and all of its parts, for comparison."""
+        return HybridConfig(
+            full=15,
+            horizon=75,
+            max_horizon=75,
+            confidence=0.6,
+            correction=CorrectionConfig(),
+            state=StateConfig(),
+            divergence=DivergenceLimits(loss_sigma=2.2),
+        )
 
 
 _OPTIONAL = {"hindsight": HindsightConfig, "payoff": PayoffConfig, "correction": CorrectionConfig, "state": StateConfig}

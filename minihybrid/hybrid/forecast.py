@@ -106,8 +106,8 @@ class DampedTrend(Stateful):
         y = _log(loss)
         self._follow(y)
         level, trend, damping = self._believed()
-        for i, (horizon, pending) in enumerate(zip(self.config.horizons, self._pending, strict=True)):
-            due = self._steps % horizon  # there lies the forecast that was made `horizon` steps ago
+        for i, horizon in enumerate(self.config.horizons):
+            pending, due = self._pending[i], self._steps % horizon  # the forecast made `horizon` steps ago is there
             if self._steps > horizon:
                 self._judge(i, abs(pending[due] - y), abs(pending[due] - level))
             pending[due] = level + _damped(damping, horizon) * trend

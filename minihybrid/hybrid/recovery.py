@@ -160,7 +160,9 @@ class RecoveryPolicy:
         if state.rollbacks < config.rollbacks:
             after = replace(state, skipped=0, healthy=0, rollbacks=state.rollbacks + 1)
             return Decision(RecoveryAction.ROLLBACK_AND_RETRY, tried, after, config.learning_rate_cut)
-        return Decision(RecoveryAction.ABORT, tried, state)
+        if verdict.trouble is Trouble.NOT_FINITE:
+            return Decision(RecoveryAction.ABORT, tried, state)
+        return Decision(RecoveryAction.FORCE_FULL_PHASE, tried, replace(state, healthy=0))  # bad, but it can go on
 
     def _after(self, verdict: Verdict, state: RecoveryState) -> RecoveryState:
         """The counters after a step that stands."""

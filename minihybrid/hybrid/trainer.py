@@ -41,8 +41,8 @@ M = TypeVar("M", bound=Module)
 MOST_CUTS = 2
 """How often a jump, or a step, after which the loss is higher is shortened, before the one is taken back and the other
 stands."""
-SNAPSHOT_EVERY = 50
-"""Healthy real steps from one snapshot that recovery may return to, to the next."""
+SNAPSHOT_EVERY = 200
+"""Real steps between looks at the weights: for their norm, and for a snapshot that recovery may return to."""
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,15 @@ class HybridTrainer(FullTrainer[M]):
         return result
 
     def readout(self) -> M:
-        """The model to evaluate and to keep: a copy, with the predictor's read-out if it has one."""
-        average = self.predictor.readout()
-        if average is None:
+        """The model to evaluate and to keep: a copy, with the predictor's read-out if it has one.
+
+        While a jump or step is on trial, that is the model from before it, whose loss is known.
+        """
+        weights = self.predictor.readout() if self._on_trial is None else self._on_trial.start
+        if weights is None:
             return super().readout()
         copy = ModelWrapper(self.model.clone(), self.model_wrapper.forward_fn)
-        copy.place(average)
+        copy.place(weights)
         return copy.take()
 
     def memory(self) -> MemoryUse:
@@ -245,10 +248,13 @@ class HybridTrainer(FullTrainer[M]):
         if self.phase is not Phase.CORRECT and self._expected_loss is not None:
             error = abs(self._expected_loss - loss) / abs(loss) if loss else None
             self._expected_loss = None
-        verdict = self.watch.observe(loss, norm, prediction_error=error)
+        looks = self.ledger.backward_passes >= self._good_at + SNAPSHOT_EVERY
+        weights = self.model_wrapper.weights
+        parameter_norm = math.sqrt(float(np.vdot(weights, weights))) if looks else None
+        verdict = self.watch.observe(loss, norm, parameter_norm, error)
         if self.hindsight is not None and self.hindsight.observe(loss) and self._before_jump is not None:
             return self._regret(loss, learning_rate)
-        if verdict.level is Level.HEALTHY and self.ledger.backward_passes >= self._good_at + SNAPSHOT_EVERY:
+        if looks and verdict.level is Level.HEALTHY:
             self._good, self._good_at = self.snapshot(), self.ledger.backward_passes
         return self._recover(verdict, loss, gradient_norm=norm, learning_rate=learning_rate)
 
@@ -324,7 +330,7 @@ class HybridTrainer(FullTrainer[M]):
             self.model_wrapper.restore(weights)
             if outcome.scale:
                 self.model_wrapper.move(delta, outcome.scale)
-                self.predictor.translate(self.model_wrapper.weights - weights.vector)
+                self._translate(self.model_wrapper.weights - weights.vector)
         except BaseException:
             self.model_wrapper.restore(weights)
             raise
@@ -333,6 +339,11 @@ class HybridTrainer(FullTrainer[M]):
         guard = None if not outcome.probes else "in-sample" if self.guard is None else "held-out"
         accepted = outcome.scale > 0
         return self._predicted(prediction, outcome, accepted=accepted, rolled_back=not accepted, guard=guard)
+
+    def _translate(self, delta: Any) -> None:
+        self.predictor.translate(delta)
+        if self.state is not None:
+            self.state.translate(delta)
 
     def _guard_batch(self, guard: Iterator[Batch]) -> Batch:
         try:
@@ -387,7 +398,7 @@ class HybridTrainer(FullTrainer[M]):
         if trial.before is None:
             self._position = self.controller.passed(self._position)
         else:
-            self.predictor.translate(self.model_wrapper.weights - trial.before.vector)
+            self._translate(self.model_wrapper.weights - trial.before.vector)
             self._position = self.controller.confirmed(self._position)
         self._set_knobs()
 
@@ -415,6 +426,8 @@ class HybridTrainer(FullTrainer[M]):
         assert self._before_jump is not None
         self.restore(self._before_jump)
         self._stand()
+        if self.state is not None:
+            self.state.reset()
         self._position = self.controller.rejected(self._position)
         self._recovery = self._recovery.predicted(accepted=False)
         note = "the loss has risen since the last jump, which was taken back."
@@ -463,6 +476,8 @@ class HybridTrainer(FullTrainer[M]):
         self.predictor.reset()
         self._on_trial = None
         self._stand()
+        if self.state is not None:
+            self.state.reset()
         if self.corrector is not None:
             self.corrector.reset()
         if self.forecaster is not None:

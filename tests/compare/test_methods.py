@@ -1,12 +1,16 @@
 import pytest
 
+import minihybrid as mh
 from minihybrid.compare.controls import ended_early, faster
+from minihybrid.compare.hybrids import HYBRIDS, predicting
 from minihybrid.compare.methods import METHODS
 from minihybrid.compare.race import Entry, race
 from minihybrid.compare.tasks import build
+from minihybrid.hybrid import ModelWrapper
 
 TASKS = [build("full-batch/xor"), build("minibatch/digits")]
-PAIRS = [(task, name) for task in TASKS for name, method in METHODS.items() if method.fits(task)]
+CONSTANT = [name for name in METHODS if not name.endswith(("/linear", "/cosine"))]
+PAIRS = [(task, name) for task in TASKS for name in (*CONSTANT, "adam/cosine") if METHODS[name].fits(task)]
 
 
 @pytest.mark.parametrize(("task", "name"), PAIRS, ids=[f"{task.name} {name}" for task, name in PAIRS])
@@ -45,11 +49,20 @@ def test_each_fits_its_own_kind_of_task():
     assert not METHODS["muon"].fits(build("full-batch/logistic"))  # it has no hidden weights
 
 
-def test_decayed_baselines_alone_define_what_is_fast():
-    assert {name for name, method in METHODS.items() if method.baseline} == {
+def test_baselines_are_optimizers_and_most_are_complete_only_when_they_have_decayed():
+    baselines = {name for name, method in METHODS.items() if method.baseline}
+    assert not any(name.startswith(("hybrid/", "control/", "lbfgs")) for name in baselines)
+    assert {name for name in baselines if METHODS[name].complete} == {
         *("adam/linear", "adam/cosine", "adamw/linear", "adamw/cosine", "adam+ema/linear", "sgd+momentum/linear"),
         *("lookahead/linear", "schedule-free", "muon/linear"),
     }
+
+
+def test_a_guard_judges_where_batches_are_noisy_and_the_batch_where_it_is_all_there_is():
+    for task, name in zip(TASKS, ("hybrid/rre", "hybrid/drift"), strict=True):
+        model = ModelWrapper(task.init(mh.Rng(0)), task.forward)
+        trainer = predicting(HYBRIDS[name])(task, model, 0.01, mh.Rng(0))
+        assert (trainer.guard is None) == task.full_batch
 
 
 def test_what_is_not_predicted_is_not_trained():

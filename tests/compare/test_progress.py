@@ -5,6 +5,7 @@ import pytest
 from minihybrid.compare.comparison import Result
 from minihybrid.compare.progress import Bar, Plain, choose_progress
 from minihybrid.compare.race import Entry, Point, Run
+from minihybrid.compare.study import CURVES
 
 RUN = Run(Entry("a", "adam", 0, 0.1, 10), (Point(0, 0, 0.0, 1.0, 2.0),), diverged=False)
 
@@ -21,6 +22,16 @@ def test_the_time_left_is_that_of_the_runs_left():
     assert progress.seconds_left() == pytest.approx((2 * 2 + 1 * 2 + 3 * 10) / 2)
     progress.finished(Result("b", "adam", 0.1, (RUN,)))  # with fewer runs than expected
     assert progress.seconds_left() == pytest.approx((2 * 2 + 1 * 2) / 2)
+
+
+def test_runs_of_a_method_that_is_done_are_those_for_curves():
+    progress = Plain(stream=io.StringIO())
+    progress.expect({("a", "adam"): 1, ("a", CURVES): 2})
+    progress.ran(("a", "adam"), 2.0)
+    assert progress.seconds_left() == pytest.approx(2 * 2)
+    progress.finished(Result("a", "adam", 0.1, (RUN,)))
+    progress.ran(("a", "adam"), 2.0)
+    assert progress.seconds_left() == pytest.approx(2)
 
 
 def test_a_line_tells_what_a_method_came_to():

@@ -53,11 +53,18 @@ def test_a_target_that_half_of_the_runs_miss_is_missed(found):
     assert lines["hybrid/rre"][3] == "0.2 (0.2 to 0.2, 2 of 3)"
 
 
-def test_final_losses_are_those_of_complete_methods_the_best_first(found):
+def test_final_losses_come_the_best_first_with_what_they_are_worth(found):
     header, lines = cells(tables.final_losses(found, TASK))
-    assert header[-1] == "over adam/linear" and list(lines) == ["lbfgs", "adam/linear"]
+    assert header[-1] == "over adam/linear"
+    assert list(lines) == ["adam", "lbfgs", "adam/linear", "hybrid/rre", "muon"]
     assert lines["adam/linear"] == ["0.1", "100", "0.02 (0.02 to 0.02)", "0.02 (0.02 to 0.02)", "1.00"]
-    assert lines["lbfgs"][-1] == "2.00"
+    assert lines["lbfgs"][-1] == "2.00" and lines["hybrid/rre"][-1] == "none"
+
+
+def test_where_batches_are_noisy_a_constant_learning_rate_has_no_final_loss(found):
+    found.aims = {TASK: "val_loss"}
+    _, lines = cells(tables.final_losses(found, TASK))
+    assert list(lines) == ["lbfgs", "adam/linear"]
 
 
 def test_the_document_lists_what_went_wrong_and_what_was_left_out(found):

@@ -210,3 +210,14 @@ def test_trust_is_a_setting(batch):
     trust = dataclasses.replace(CONFIG.trust, warmup=1.0)
     trainer = made(lr=0.01, config=dataclasses.replace(CONFIG, trust=trust))
     assert trainer.step(batch).learning_rate == 0.01
+
+
+def test_what_is_on_trial_is_not_read_out(batch):
+    shape = ModelWrapper(network(), classify).weights.shape
+    push = Push(mh.Rng(1).normal(shape, std=1e3))
+    trainer = made(push)
+    until(trainer, batch, Phase.PREDICT)
+    trainer.step(batch)
+    loss, start, _, _ = push.seen[-1]
+    read = ModelWrapper(trainer.readout(), classify)
+    assert read.weights.tobytes() == start.tobytes() and read.forward(batch).item() == loss

@@ -82,7 +82,8 @@ class Coast(Stateful):
 
     def translate(self, delta: Any) -> None:
         """See `Predictor`."""
-        self._last += delta
+        if self._last is not None:
+            self._last += delta
 
     def readout(self) -> Any:
         """See `Predictor`: none."""

@@ -32,7 +32,7 @@ class DriftConfig(PredictorConfig):
 
     average: float = 0.98
     output: float = 0.99
-    stride: int = 4
+    stride: int = 8
     verification: Verification = GuardSearch()
 
     def __post_init__(self) -> None:

@@ -114,7 +114,8 @@ class Extrapolation(Stateful):
     def translate(self, delta: Any) -> None:
         """See `Predictor`."""
         self._history.clear()
-        self._last += delta
+        if self._last is not None:
+            self._last += delta
 
     def readout(self) -> Any:
         """See `Predictor`: none."""

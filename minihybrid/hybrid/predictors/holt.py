@@ -119,8 +119,9 @@ class Holt(Stateful):
 
     def translate(self, delta: Any) -> None:
         """See `Predictor`."""
-        self._level += delta
-        self._last += delta
+        for vector in (self._level, self._last):
+            if vector is not None:
+                vector += delta
 
     def readout(self) -> Any:
         """See `Predictor`: on the way from the weights to their level."""

@@ -3,8 +3,9 @@
 Near a minimum a smooth optimizer is a linear iteration, w_(j+1) = A w_j + b, whose fixed point w* makes no step. A
 combination of past points whose weights c add up to 1 makes the same combination of their steps. So the c that makes
 that combination of steps as short as it can be takes the points close to w*; where the steps span only r directions,
-r + 1 of them are enough to hit it. (Eddy 1979; Mesina 1977; Sidi 2017, "Vector Extrapolation Methods with
-Applications", section 2.4; the regularisation is that of Scieur, d'Aspremont and Bach 2016, algorithm 2.)
+r + 1 of them are enough to hit it. (Mesina 1977; Eddy 1979; Sidi 2017, "Vector Extrapolation Methods with
+Applications", chapter 2; the regularisation is that of Scieur, d'Aspremont and Bach 2016, "Regularized Nonlinear
+Acceleration".)
 """
 
 from __future__ import annotations

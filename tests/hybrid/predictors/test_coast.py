@@ -66,6 +66,16 @@ def test_it_is_where_the_optimizer_goes_with_gradients_of_zero(trained, horizon)
     assert prediction.delta.tobytes() == (pack(model).values - before).tobytes()
 
 
+def test_it_coasts_from_where_a_jump_led(trained):
+    optimizer, model = trained
+    coast, expected = CoastConfig().init(), CoastConfig().init()
+    weights = pack(model).values
+    coast.observe(RealStep(0.0, LR, weights, optimizer))
+    coast.translate(np.ones_like(weights))
+    expected.observe(RealStep(0.0, LR, weights + 1, optimizer))
+    assert coast.predict(3).delta.tobytes() == expected.predict(3).delta.tobytes()
+
+
 def test_it_waits_for_a_real_step_after_it_was_loaded(trained):
     optimizer, model = trained
     coast, twin = CoastConfig().init(), CoastConfig().init()

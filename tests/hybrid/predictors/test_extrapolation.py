@@ -30,6 +30,15 @@ def test_a_prediction_is_the_combination_of_the_last_steps(watch):
     assert (prediction.est_steps, prediction.confidence) == (7, 0.5)
 
 
+def test_a_jump_begins_a_new_history(watch):
+    jump = np.array([9.0, -9.0])
+    predictor = watch(Fixed(ExtrapolationConfig()), np.array([[5.0, 5.0], [2.0, 7.0]]))
+    predictor.translate(jump)
+    after = PATH + np.array([2.0, 6.0]) + jump  # begins where the jump led
+    assert watch(predictor, after[1:3]).predict(7) is None
+    np.testing.assert_array_equal(watch(predictor, after[3:]).predict(7).delta, Fixed.coefficients @ STEPS)
+
+
 @pytest.mark.parametrize("max_norm", [0.1, 1e9])
 def test_its_length_is_limited_by_that_of_the_weights(watch, max_norm):
     free = watch(Fixed(ExtrapolationConfig()), PATH).predict(1).delta

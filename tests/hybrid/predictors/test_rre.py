@@ -39,6 +39,19 @@ def test_the_weights_are_the_best_of_those_that_add_up_to_1(seed, k, ridge):
         assert objective(c) <= objective(c + other - other.mean()) + 1e-9
 
 
+@given(seed=st.integers(0, 1000), steps=st.integers(2, 10))
+def test_the_target_is_the_weighted_mean_of_where_the_steps_led(watch, seed, steps):
+    path = Rng(seed).normal((steps + 1, 12), dtype=np.float64)
+    differences = np.diff(path, axis=0)
+    c = affine_weights(differences @ differences.T, 0.0)
+    np.testing.assert_allclose(path[-1] + watch(EXACT.init(), path).predict(1).delta, c @ path[1:], atol=1e-6)
+
+
+def test_confidence_is_how_much_of_the_steps_cancels():
+    gram = np.array([[1.0, -0.6], [-0.6, 1.0]])  # c = (1/2, 1/2), of length sqrt(0.2); unrelated, it would be sqrt(0.5)
+    assert EXACT.init().combination(gram, 1).confidence == pytest.approx(1 - 0.4**0.5)
+
+
 def test_the_jump_is_damped(watch, linear_path):
     path, _ = linear_path(0, 3)
     whole = watch(EXACT.init(), path[:5]).predict(1).delta
