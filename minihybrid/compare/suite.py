@@ -71,7 +71,8 @@ QUICK = Suite(
         }
     ),
     budgets={
-        name: 200 if name.startswith("full-batch/") else 200 if "/mnist" in name else 400 for name in FULL.budgets
+        **{name: 200 if name.startswith("full-batch/") else 400 for name in FULL.budgets},
+        "large-batch/mnist": 200,
     },
     full_batch_points=100,
     minibatch_points=25,

@@ -140,9 +140,10 @@ class HybridTrainer(FullTrainer[M]):
         self._examples = 1  # in a training batch
         self._last_loss = math.nan
         weights = model_wrapper.weights
-        kept = self.predictor.looks_at_gradients
-        self._start: Any = np.empty_like(weights) if kept else None  # of the last real step
-        self._gradient: Any = np.empty_like(weights) if kept else None
+        looked_at = self.predictor.looks_at_gradients
+        self._gradient: Any = np.empty_like(weights) if looked_at else None
+        needs_start = looked_at or self.controller.verified_steps
+        self._start: Any = np.empty_like(weights) if needs_start else None  # of the last real step
 
     @property
     def phase(self) -> Phase:
@@ -220,6 +221,7 @@ class HybridTrainer(FullTrainer[M]):
             self._pass(trial)
         if self._start is not None:
             self._start[...] = self.model_wrapper.weights
+        if self._gradient is not None:
             self.model_wrapper.gradient_into(self._gradient)
         learning_rate = self.optimizer_wrapper.learning_rate()
         self.optimizer_wrapper.step(self.model_wrapper)

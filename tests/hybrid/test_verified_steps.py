@@ -206,6 +206,17 @@ def test_an_error_in_the_step_that_verifies_leaves_the_jump_on_trial(batch):
     assert results[-1].rolled_back and everything(trainer) == before
 
 
+def test_who_looks_at_no_gradients_can_be_verified_by_the_next_step_too(batch):
+    shape = ModelWrapper(network(), classify).weights.shape
+    push = Push(mh.Rng(1).normal(shape, std=1e3))
+    push.looks_at_gradients, push.observe = False, lambda step: None
+    trainer = made(push)
+    until(trainer, batch, Phase.PREDICT)
+    before = everything(trainer)
+    results = [trainer.step(batch) for _ in range(4)]
+    assert results[-1].rolled_back and everything(trainer) == before
+
+
 def test_trust_is_a_setting(batch):
     trust = dataclasses.replace(CONFIG.trust, warmup=1.0)
     trainer = made(lr=0.01, config=dataclasses.replace(CONFIG, trust=trust))
