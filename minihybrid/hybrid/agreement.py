@@ -19,8 +19,7 @@ class Agreement(Stateful):
 
     >>> import numpy as np
     >>> agreement = Agreement()
-    >>> agreement.begin(np.array([2.0, 0.0]), start=np.zeros(2))
-    >>> agreement.finish(np.array([3.0, 4.0]))
+    >>> agreement.add(predicted=np.array([2.0, 0.0]), real=np.array([3.0, 4.0]))
     >>> round(agreement.cosine, 9), agreement.norm_ratio, agreement.count
     (0.6, 0.4, 1)
     """
@@ -28,8 +27,6 @@ class Agreement(Stateful):
     def __init__(self) -> None:
         self.count = 0
         self._cosines = self._ratios = 0.0
-        self._predicted: Any = None
-        self._start: Any = None
 
     @property
     def cosine(self) -> float:
@@ -41,16 +38,8 @@ class Agreement(Stateful):
         """The mean of |predicted| / |real|; NaN before there is one."""
         return self._ratios / self.count if self.count else math.nan
 
-    def begin(self, predicted: Any, start: Any) -> None:
-        """Real steps begin at weights `start` [n]; `predicted` [n] is their displacement as foretold."""
-        self._predicted, self._start = predicted, start.copy()
-
-    def finish(self, weights: Any) -> None:
-        """The real steps have led to these weights [n]."""
-        if self._predicted is None:
-            return
-        real, predicted = weights - self._start, self._predicted
-        self._predicted = self._start = None
+    def add(self, predicted: Any, real: Any) -> None:
+        """Take in a pair of displacements [n]; one that has no direction, or is not finite, does not count."""
         lengths = [math.sqrt(float(np.vdot(vector, vector))) for vector in (predicted, real)]
         if all(0 < length < math.inf for length in lengths):
             self.count += 1

@@ -16,10 +16,11 @@ from minihybrid.hybrid.state import StateConfig
 class TrustConfig(Config):
     """How far a prediction may go, in units of its predictor: multiples of the last update, or of the proposal.
 
-    From `initial` it grows `growth` times with every accepted jump, up to `largest`, and is `cut` times smaller after a
-    rejection, but not below 1. Where the next real step verifies the jump before it, the first steps are verified, too:
-    they begin with the learning rate times `warmup`, which grows `cut` times with every step after which the loss is
-    lower, up to 1, and is cut where it is higher. So too high a learning rate is found out before it does harm.
+    From `initial` it grows `growth` times with every jump that proves good, up to `largest`, and is `cut` times smaller
+    after a rejection, but not below what Warmup has found, at most 1. Where the next real step verifies the jump before
+    it, the first steps are verified, too: they begin with the learning rate times `warmup`, which grows `cut` times
+    with every step after which the loss is lower, up to 1, and is cut where it is higher. So too high a learning rate
+    is found out before it does harm. Raises ValueError for values that make no sense.
     """
 
     initial: float = 4.0

@@ -1,11 +1,12 @@
 """Does prediction pay? Cycles with and without a prediction, in random turn, compared by what they gain for their cost.
 
 A cycle lasts from where a prediction is due to where the next one is. Its gain is the fall of the logarithm of the
-training loss, averaged over the cycle, against the cycle before; its cost is in gradient equivalents. Whether a cycle
-predicts is drawn, so that the two kinds differ in nothing but the prediction (a switchback trial: Bojinov, Simchi-Levi
-and Zhao 2023). When the gain per cost of predicting is lower beyond doubt, prediction is switched off, and tried again
-once in a while. The cost of a prediction that was rejected is part of its cycle, so a predictor that is never right
-is found out, too.
+training loss, averaged over as many real steps at its end as at the end of the cycle before; its cost is in gradient
+equivalents. Whether a cycle predicts is drawn, so that the two kinds differ in nothing else that could be known before
+(a switchback trial: Bojinov, Simchi-Levi and Zhao 2023). The cost of a prediction that was rejected, and of the steps
+that were undone with a jump, is part of its cycle, so a predictor that is never right is found out, too. When the gain
+per cost of predicting is lower, beyond what chance does, prediction is switched off, and tried again once in a while.
+Until it is higher in the same way, what it may cost is limited. Losses that are not positive tell nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from minihybrid.rng import Rng
 class PayoffConfig(Config):
     """`controls`: the share of cycles that do not predict. `evidence`: the cycles of either kind before a verdict.
 
-    `certainty`: the standard errors that the gain per cost of predicting must be lower by. `remembered`: how many
-    cycles of either kind count, the last ones. `retry`: while it is off, one cycle in so many predicts. `allowance`:
-    while it has not shown to pay, what predictions have cost, beyond `grant` gradient equivalents, is at most this
-    share of the whole cost. Raises ValueError for values that make no sense.
+    `certainty`: the standard errors that the gains per cost must be apart by. `remembered`: how many cycles count, the
+    last ones. `retry`: while it is off, one cycle in so many predicts. `allowance`: while it has not shown to pay, what
+    predictions have cost, beyond `grant` gradient equivalents, is at most this share of the whole cost. Raises
+    ValueError for values that make no sense.
 
     >>> PayoffConfig(controls=0.0)
     Traceback (most recent call last):
@@ -34,8 +35,8 @@ class PayoffConfig(Config):
 
     controls: float = 0.125
     evidence: int = 4
-    certainty: float = 1.0
-    remembered: int = 20
+    certainty: float = 2.0
+    remembered: int = 60
     retry: int = 20
     allowance: float = 0.02
     grant: float = 20.0
@@ -62,17 +63,17 @@ class PayoffTest(Stateful):
     def __init__(self, config: PayoffConfig, rng: Rng) -> None:
         self.config = config
         self._rng = rng.split()
-        self._level: float | None = None  # the loss of the last cycle
+        self._level: float | None = None  # the loss at the end of the last cycle
         self._predicts = False
-        self._gains: dict[str, list[float]] = {"with": [], "without": []}
+        self._cycles: list[tuple[bool, float]] = []  # whether it predicted, and its gain per cost; the oldest first
 
     @property
     def pays(self) -> bool | None:
         """Whether the gain per cost is higher with predictions (True), lower (False), or not yet told (None)."""
-        gains = list(self._gains.values())
-        if min(map(len, gains)) < self.config.evidence:
+        kinds = [[gain for predicted, gain in self._cycles if predicted is kind] for kind in (True, False)]
+        if min(map(len, kinds)) < self.config.evidence:
             return None
-        (with_mean, with_error), (without_mean, without_error) = map(_mean_and_error, gains)
+        (with_mean, with_error), (without_mean, without_error) = map(_mean_and_error, kinds)
         difference = with_mean - without_mean
         margin = self.config.certainty * math.hypot(with_error, without_error)
         return True if difference > margin else False if difference < -margin else None
@@ -86,11 +87,10 @@ class PayoffTest(Stateful):
         return self._predicts
 
     def finish(self, loss: float, cost: float) -> None:
-        """End the cycle: its mean training loss, and its cost in gradient equivalents."""
+        """End the cycle: the mean training loss at its end, and its cost in gradient equivalents."""
         if self._level is not None and loss > 0 and self._level > 0:
-            gains = self._gains["with" if self._predicts else "without"]
-            gains.append(math.log(self._level / loss) / cost)
-            del gains[: -self.config.remembered]
+            self._cycles.append((self._predicts, math.log(self._level / loss) / cost))
+            del self._cycles[: -self.config.remembered]
         self._level = loss
 
 

@@ -30,9 +30,9 @@ class Phase(StrEnum):
 class Position:
     """Where a run stands: `done` of the `length` actions of a phase are behind it; and the knobs.
 
-    `trust` limits the next prediction, `least_trust` is how small a rejection can make it. `confidence` is what the
-    forecast has to have. Recovery makes Full `stretch` times longer, and the learning rate `lr_cut` times as high.
-    `rejections` are those in a row.
+    `trust` limits the next prediction, `least_trust` is how small a rejection can make it. `doubt` in [0, 1) is how
+    much of what is missing to certainty predictions need beyond what the settings ask for. Recovery makes Full
+    `stretch` times longer, and the learning rate `lr_cut` times as high. `rejections` are those in a row.
     """
 
     phase: Phase
@@ -40,7 +40,7 @@ class Position:
     done: int = 0
     trust: float = 1.0
     least_trust: float = 1.0
-    confidence: float = 0.0
+    doubt: float = 0.0
     stretch: float = 1.0
     lr_cut: float = 1.0
     rejections: int = 0
@@ -70,10 +70,7 @@ class PhaseController:
         warms_up = self.verified_steps and self.config.warmup
         trust = self.config.trust.warmup if warms_up else self.config.trust.initial
         least = 0.0 if warms_up else 1.0  # 0 until Warmup has found it
-        position = Position(
-            Phase.WARMUP, self.config.warmup, trust=trust, least_trust=least, confidence=self.config.confidence
-        )
-        return self._enter(position)
+        return self._enter(Position(Phase.WARMUP, self.config.warmup, trust=trust, least_trust=least))
 
     def lr_scale(self, position: Position) -> float:
         """What the learning rate of a real step is multiplied by."""
@@ -82,6 +79,10 @@ class PhaseController:
     def limit(self, position: Position) -> float:
         """The trust in a prediction, at least 1: below that, the real steps are shorter already."""
         return max(1.0, position.trust)
+
+    def needed(self, confidence: float, position: Position) -> float:
+        """The confidence that a prediction needs where the settings ask for this one."""
+        return confidence + position.doubt * (1 - confidence)
 
     def horizon(self, reach: int) -> int:
         """How far to predict, when the forecast reaches so far with the confidence that it has to have; 0: not now."""
@@ -95,11 +96,11 @@ class PhaseController:
             return replace(position, phase=Phase.PREDICT, length=1, done=0)
         return self._full(position)
 
-    def passed(self, position: Position) -> Position:
-        """After a real step the loss was not higher: in Warmup trust grows, and its last step finds the least trust."""
+    def passed(self, position: Position, fell: bool) -> Position:
+        """A verified real step stands: in Warmup trust grows if the loss fell, and its last step finds the least."""
         if position.least_trust:
             return position
-        trust = min(1.0, position.trust * self.config.trust.cut)
+        trust = min(1.0, position.trust * self.config.trust.cut) if fell else position.trust
         if position.phase is Phase.WARMUP:
             return replace(position, trust=trust)
         first = min(self.config.trust.largest, self.config.trust.initial * trust)
@@ -113,8 +114,8 @@ class PhaseController:
         return replace(position, trust=trust, least_trust=min(position.least_trust, trust))
 
     def accepted(self, position: Position) -> Position:
-        """A probed jump was made: Correct comes next."""
-        return self._correct(self.confirmed(position), 0)
+        """A probed jump was made: Correct comes next, which may confirm it."""
+        return self._correct(position, 0)
 
     def declined(self, position: Position) -> Position:
         """Nothing was proposed, or a gate failed: Correct comes next."""
@@ -125,15 +126,15 @@ class PhaseController:
         return self._full(position)
 
     def confirmed(self, position: Position) -> Position:
-        """A jump has proved good: trust grows, doubts shrink, and the phase goes on."""
-        step = self.config.recovery.confidence_step
-        return replace(
+        """A jump has proved good: trust grows, doubt shrinks, Full is as long as the settings say."""
+        position = replace(
             position,
             trust=min(self.config.trust.largest, position.trust * self.config.trust.growth),
-            confidence=max(self.config.confidence, 1 - (1 - position.confidence) / (1 - step)),
+            doubt=max(0.0, 1 - (1 - position.doubt) / (1 - self.config.recovery.confidence_step)),
             stretch=1.0,
             rejections=0,
         )
+        return self._full(position) if position.phase is Phase.FULL and not position.done else position
 
     def rejected(self, position: Position) -> Position:
         """A jump was taken back: less trust, and a longer Correct."""
@@ -147,7 +148,7 @@ class PhaseController:
     def doubted(self, position: Position) -> Position:
         """Predictions are less right than they said: the next ones need more confidence."""
         step = self.config.recovery.confidence_step
-        return replace(position, confidence=position.confidence + step * (1 - position.confidence))
+        return replace(position, doubt=position.doubt + step * (1 - position.doubt))
 
     def reduced(self, position: Position) -> Position:
         """Predictions are not worth their number: from now on Full is longer."""

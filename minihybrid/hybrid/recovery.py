@@ -17,7 +17,7 @@ class RecoveryAction(StrEnum):
     """What the trainer must do. The settings named here are those of `RecoveryConfig`.
 
     The good snapshot is the last one taken at a healthy verdict: model with buffers and random streams, optimizer with
-    moments, schedule. While a jump can still be blamed, it is the one from before the jump.
+    moments, schedule. A jump that can still be blamed is taken back by the trainer before anything else is asked.
 
     CONTINUE: nothing.
     SKIP_BATCH: see to it that nothing stands of the step that was tried: weights, buffers, moments, schedule and random
@@ -49,8 +49,7 @@ class RecoveryConfig(Config):
 
     `skips`: batches in a row that may be skipped. `rollbacks`: rollbacks before the run is given up; `calm` healthy
     steps in a row forgive them all. `rejections`: predictions in a row, rejected or taken back late, that reduce their
-    share; so many again reset the predictor. `jump_window`: for so many real steps after a jump, critical trouble is
-    blamed on it, and the learning rate is not cut. `learning_rate_cut`, `predict_ratio_cut`, `confidence_step`: see
+    share; so many again reset the predictor. `learning_rate_cut`, `predict_ratio_cut`, `confidence_step`: see
     `RecoveryAction`.
 
     Raises ValueError, one sentence, for values that make no sense.
@@ -65,13 +64,12 @@ class RecoveryConfig(Config):
     rollbacks: int = 3
     rejections: int = 3
     calm: int = 100
-    jump_window: int = 20
     learning_rate_cut: float = 0.5
     predict_ratio_cut: float = 0.5
     confidence_step: float = 0.25
 
     def __post_init__(self) -> None:
-        for setting, least in (("skips", 0), ("rollbacks", 0), ("rejections", 1), ("calm", 1), ("jump_window", 0)):
+        for setting, least in (("skips", 0), ("rollbacks", 0), ("rejections", 1), ("calm", 1)):
             self.require(setting, is_count(getattr(self, setting), least), f"an integer of at least {least}")
         for setting in ("learning_rate_cut", "predict_ratio_cut", "confidence_step"):
             value = getattr(self, setting)
@@ -84,7 +82,6 @@ class RecoveryState:
 
     `skipped`: batches in a row. `healthy`: steps in a row. `rollbacks`: those not forgiven yet. `rejected`: predictions
     in a row since the last remedy against them. `reduced`: whether their share was reduced since one was accepted.
-    `since_jump`: real steps since an accepted jump, None if there is none that could still be blamed.
 
     >>> RecoveryState(rejected=2).predicted(accepted=False).rejected
     3
@@ -95,13 +92,12 @@ class RecoveryState:
     rollbacks: int = 0
     rejected: int = 0
     reduced: bool = False
-    since_jump: int | None = None
 
     def predicted(self, accepted: bool) -> RecoveryState:
         """The counters after a prediction was accepted, or was rejected or taken back late."""
         if accepted:
-            return replace(self, rejected=0, reduced=False, since_jump=0)
-        return replace(self, rejected=self.rejected + 1, since_jump=None)
+            return replace(self, rejected=0, reduced=False)
+        return replace(self, rejected=self.rejected + 1)
 
 
 @dataclass(frozen=True)
@@ -149,10 +145,6 @@ class RecoveryPolicy:
     def _rescued(self, verdict: Verdict, state: RecoveryState) -> Decision:
         """The run cannot go on from here."""
         config = self.config
-        if state.since_jump is not None:
-            reason = f"{verdict.reason} {state.since_jump} real steps before, the weights had jumped."
-            after = replace(state.predicted(accepted=False), skipped=0, healthy=0)
-            return Decision(RecoveryAction.ROLLBACK_AND_RETRY, reason, after)
         if verdict.trouble is Trouble.NOT_FINITE and state.skipped < config.skips:
             after = replace(state, skipped=state.skipped + 1, healthy=0)
             return Decision(RecoveryAction.SKIP_BATCH, verdict.reason, after)
@@ -167,13 +159,11 @@ class RecoveryPolicy:
     def _after(self, verdict: Verdict, state: RecoveryState) -> RecoveryState:
         """The counters after a step that stands."""
         healthy = state.healthy + 1 if verdict.level < Level.WARNING else 0
-        since_jump = None if state.since_jump is None else state.since_jump + 1
         return replace(
             state,
             skipped=0,
             healthy=healthy,
             rollbacks=0 if healthy >= self.config.calm else state.rollbacks,
-            since_jump=None if since_jump is not None and since_jump > self.config.jump_window else since_jump,
         )
 
     def _undisturbed(self, state: RecoveryState) -> Decision:

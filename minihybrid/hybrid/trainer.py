@@ -8,6 +8,7 @@ was. Only the controller decides what comes next and how the knobs are set; all 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -19,14 +20,14 @@ from minihybrid.data.dataset import Batch
 from minihybrid.hybrid.agreement import Agreement
 from minihybrid.hybrid.config import HybridConfig
 from minihybrid.hybrid.correct import Corrector
-from minihybrid.hybrid.divergence import HEALTHY, DivergenceWatch, Level, Verdict
+from minihybrid.hybrid.divergence import HEALTHY, DivergenceWatch, Level, Trouble, Verdict
 from minihybrid.hybrid.forecast import DampedTrend
 from minihybrid.hybrid.full import FullTrainer
 from minihybrid.hybrid.hindsight import Hindsight
-from minihybrid.hybrid.memory import MemoryPlan, MemoryUse, measure
+from minihybrid.hybrid.memory import Demand, MemoryPlan, MemoryUse, measure
 from minihybrid.hybrid.payoff import PayoffTest
 from minihybrid.hybrid.phase import Phase, PhaseController
-from minihybrid.hybrid.predictors import Prediction, Predictor, RealStep
+from minihybrid.hybrid.predictors import NullConfig, Prediction, Predictor, RealStep
 from minihybrid.hybrid.recovery import RecoveryAction, RecoveryPolicy, RecoveryState
 from minihybrid.hybrid.state import RunState
 from minihybrid.hybrid.verify import Outcome
@@ -41,24 +42,35 @@ M = TypeVar("M", bound=Module)
 MOST_CUTS = 2
 """How often a jump, or a step, after which the loss is higher is shortened, before the one is taken back and the other
 stands."""
-SNAPSHOT_EVERY = 200
+LOOK_EVERY = 200
 """Real steps between looks at the weights: for their norm, and for a snapshot that recovery may return to."""
+MOMENTS = 3
+"""Vectors that an optimizer keeps, for the plan of memory; few rules keep more."""
 
 
 @dataclass(frozen=True)
 class TrainerSnapshot:
-    """Model with buffers and random streams, optimizer with schedule, and what the predictor knows."""
+    """Model with buffers and random streams, optimizer with schedule; the predictor, if it reads an average out."""
 
     model: Any
     optimizer: Any
-    predictor: dict[str, Any]
+    predictor: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What the real steps of Correct are held against: the displacement for as many, and the loss, if one is."""
+
+    displacement: Any
+    start: Any
+    loss: float | None
 
 
 @dataclass(frozen=True)
 class Trial:
     """A jump, or a real step, that the next real step verifies: where it began, the loss there, the cuts so far.
 
-    A jump has a snapshot from `before` it, to which it is taken back when cuts do not help; a step has none, and
+    A jump has a snapshot from `before` it, to which it is taken back when cuts do not help; a step has none, and then
     stands.
     """
 
@@ -110,8 +122,8 @@ class HybridTrainer(FullTrainer[M]):
             )
         self.config = config = config or HybridConfig()
         self.guard = guard
-        self.plan = self._planned(config)
-        self.predictor: Predictor = config.predictor.within(self.plan).init() if predictor is None else predictor
+        self.plan = self._planned(config, predictor)
+        self.predictor: Predictor = predictor or self._configured(config)
         self.controller = PhaseController(config, verified_steps=self.predictor.verification.deferred)
 
         self.watch = DivergenceWatch(config.divergence)
@@ -119,8 +131,7 @@ class HybridTrainer(FullTrainer[M]):
         self.policy = RecoveryPolicy(config.recovery)
         self.agreement = Agreement()
         self.forecaster = DampedTrend() if config.confidence else None
-        keeps = config.hindsight if self.plan.late_rollback else None
-        self.hindsight = None if keeps is None else Hindsight(keeps)
+        self.hindsight = self._hindsight(config)
         self.payoff = None if config.payoff is None else PayoffTest(config.payoff, rng or Rng(0))
         self.corrector = None if config.correction is None else Corrector(config.correction)
         self.state = None if config.state is None else RunState(config.state)
@@ -131,19 +142,40 @@ class HybridTrainer(FullTrainer[M]):
         self._recovery = RecoveryState()
         self._proposal: Prediction | None = None
         self._on_trial: Trial | None = None
-        self._before_jump: TrainerSnapshot | None = None  # while hindsight may regret the jump
-        self._expected_loss: float | None = None  # at the end of Correct
+        self._before_jump: TrainerSnapshot | None = None  # of a jump that may be regretted
+        self._foretold: Foretold | None = None
         self._good: TrainerSnapshot | None = None
-        self._good_at = -SNAPSHOT_EVERY
-        self._cycle_loss, self._cycle_cost = Mean(), 0.0
-        self._predicts = self.plan.predicts
-        self._examples = 1  # in a training batch
+        self._looked_at = -LOOK_EVERY
+        self._level, self._correct_loss = Mean(keep=0.9), Mean()
+        self._cycle_losses: deque[float] = deque(maxlen=config.full)
+        self._cycle_began = self._undone = 0.0  # gradient equivalents
+        self._examples = Mean()  # in a training batch
         self._last_loss = math.nan
         weights = model_wrapper.weights
         looked_at = self.predictor.looks_at_gradients
         self._gradient: Any = np.empty_like(weights) if looked_at else None
         needs_start = looked_at or self.controller.verified_steps
         self._start: Any = np.empty_like(weights) if needs_start else None  # of the last real step
+
+    def _planned(self, config: HybridConfig, predictor: Predictor | None) -> MemoryPlan:
+        """What of the predictor's history, and of snapshots, has room."""
+        weights = self.model_wrapper.weights
+        demand = config.predictor.demand() if predictor is None else Demand(history=0, least=0)
+        read_out = config.predictor.vectors() if config.predictor.reads_out else 0
+        one = 1 + MOMENTS + read_out  # a TrainerSnapshot
+        demand = replace(demand, jump=1 + one, late=0 if config.hindsight is None else one)
+        in_use = 0 if config.memory.total is None else measure(self.model.device).others
+        return config.memory.plan(weights.size, weights.itemsize, demand, in_use)
+
+    def _configured(self, config: HybridConfig) -> Predictor:
+        """The predictor with the history that has room; one that keeps nothing if there is no room to predict."""
+        return config.predictor.within(self.plan).init() if self.plan.predicts else NullConfig().init()
+
+    def _hindsight(self, config: HybridConfig) -> Hindsight | None:
+        """None also where there is no room for it, or no phase Correct to look back in."""
+        if config.hindsight is None or not self.plan.late_rollback or not config.correct:
+            return None
+        return Hindsight(replace(config.hindsight, steps=min(config.hindsight.steps, config.correct)))
 
     @property
     def phase(self) -> Phase:
@@ -154,20 +186,32 @@ class HybridTrainer(FullTrainer[M]):
         """One action: a real step on the batch, or a prediction (which looks at the batch only without a guard).
 
         A loss or gradient that is not finite is dealt with as the recovery policy says: `note` of the result tells.
-        Raises DivergenceError when the policy is at its end; whatever forward function, guard and predictor raise; and
-        ValueError for a guard that has ended or a prediction that does not fit the model. The action then does not
-        count, model, random streams and optimizer are as they were, and the next call tries it again (only what the
-        predictor's `observe` raises comes after a real step, which stands).
+        Raises DivergenceError when the policy is at its end, and the model is then as it was when all was well.
+        Whatever else is raised (by the forward function, the schedule, the guard; ValueError for a guard that has ended
+        or a prediction that does not fit the model) leaves model, random streams and optimizer as they were, the action
+        does not count, and the next call tries it again; only what the predictor's `observe` raises comes after a real
+        step, which stands.
         """
-        before = self._acting = self.phase
-        result = self._predict(batch) if before is Phase.PREDICT else self._learn(batch)
+        self._acting, before = self.phase, (self._position, self._on_trial)
+        try:
+            result, stands = (self._predict if self.phase is Phase.PREDICT else self._learn)(batch)
+        except DivergenceError:
+            self._set_knobs()
+            raise
+        except BaseException:
+            self._position, self._on_trial = before
+            self._set_knobs()
+            self.model_wrapper.cancel()
+            raise
         self.ledger.count(result)
         self.steps += 1
         self._set_knobs()
-        if result.gradient_norm is not None and not result.rolled_back:
-            self._observe(result)
-        if self.phase is not before:
-            self._entered(self.phase, before)
+        try:
+            if stands:
+                self._observe(result)
+        finally:
+            if self.phase is not self._acting:
+                self._entered()
         return result
 
     def readout(self) -> M:
@@ -188,37 +232,42 @@ class HybridTrainer(FullTrainer[M]):
         return measure(self.model.device, history=self.predictor, snapshots=snapshots)
 
     def snapshot(self) -> TrainerSnapshot:
-        """A copy of what a step can change in model, optimizer and predictor, for `restore`."""
+        """A copy of what a step can change in model and optimizer, for `restore`."""
         model, optimizer = self.model_wrapper.snapshot(), self.optimizer_wrapper.snapshot()
-        return TrainerSnapshot(model, optimizer, self.predictor.state_dict())
+        reads_out = self.predictor.readout() is not None
+        return TrainerSnapshot(model, optimizer, self.predictor.state_dict() if reads_out else None)
 
     def restore(self, snapshot: TrainerSnapshot) -> None:
-        """Return model, buffers, random streams, optimizer, schedule and predictor to a `snapshot`, to the bit."""
+        """Return model, buffers, random streams, optimizer and schedule to a `snapshot`, to the bit.
+
+        What is known of the way since is forgotten: the predictor's history, a jump or step on trial.
+        """
         self.model_wrapper.restore(snapshot.model)
         self.optimizer_wrapper.restore(snapshot.optimizer)
-        self.predictor.load_state_dict(snapshot.predictor)
+        if snapshot.predictor is not None:
+            self.predictor.load_state_dict(snapshot.predictor)
+        self._forget()
 
-    def _planned(self, config: HybridConfig) -> MemoryPlan:
-        """What of the predictor's history, and of snapshots, has room."""
-        weights, demand = self.model_wrapper.weights, config.predictor.demand()
-        in_use = 0 if config.memory.total is None else measure(self.model.device).others
-        if config.hindsight is None:
-            demand = replace(demand, late=0)
-        return config.memory.plan(weights.size, weights.itemsize, demand, in_use)
+    def _forget(self) -> None:
+        self.predictor.reset()
+        self._proposal = self._on_trial = None
+        self._let_stand()
+        for part in (self.state, self.corrector, self.forecaster):
+            if part is not None:
+                part.reset()
 
-    # Real steps
+    # Real steps: each returns its result, and whether a step was made that stands
 
-    def _learn(self, batch: Batch) -> StepResult:
+    def _learn(self, batch: Batch) -> tuple[StepResult, bool]:
+        self.optimizer_wrapper.learning_rate()  # a schedule that fails does so before anything has changed
         loss, trial = self._forward(batch), self._on_trial
         if trial is not None and not loss <= trial.level and (trial.before is not None or trial.cuts < MOST_CUTS):
-            return self._refuse(trial, loss)
-        if not math.isfinite(loss):
-            return self._recover(self.watch.observe(loss, 0.0), loss)
-        norm = self._backward()
+            return self._refuse(trial, loss, take_back=trial.cuts == MOST_CUTS), False
+        norm = self._backward() if math.isfinite(loss) else math.nan
         if not math.isfinite(norm):
-            return self._recover(self.watch.observe(loss, norm), loss)
+            return self._not_finite(trial, loss, norm), False
         if trial is not None:
-            self._pass(trial)
+            self._pass(trial, fell=loss <= trial.level)
         if self._start is not None:
             self._start[...] = self.model_wrapper.weights
         if self._gradient is not None:
@@ -227,10 +276,31 @@ class HybridTrainer(FullTrainer[M]):
         self.optimizer_wrapper.step(self.model_wrapper)
         if self.controller.verified_steps:
             self._on_trial = Trial(self._start, loss)
-        self._last_loss, self._examples = loss, len(batch.inputs)
-        self._cycle_loss.add(loss)
+        self._examples.add(len(batch.inputs))
         self._position = self.controller.after_step(self._position)
-        return self._judge(loss, norm, learning_rate)
+        return self._judge(self._result(str(self._acting), loss, learning_rate, gradient_norm=norm))
+
+    def _judge(self, result: StepResult) -> tuple[StepResult, bool]:
+        """What is to be said, and done, after a real step."""
+        loss, norm = result.loss, result.gradient_norm or 0.0
+        self._last_loss = loss
+        self._level.add(loss)
+        self._cycle_losses.append(loss)
+        regrets = self.hindsight is not None and self.hindsight.observe(loss)
+        looks, weights = self.ledger.backward_passes >= self._looked_at + LOOK_EVERY, self.model_wrapper.weights
+        parameter_norm = math.sqrt(float(np.vdot(weights, weights))) if looks else None
+        error = self._corrected(loss) if self._acting is Phase.CORRECT else None
+        self.verdict = verdict = self.watch.observe(loss, norm, parameter_norm, error)
+        in_trouble = verdict.level >= Level.WARNING and verdict.trouble is not Trouble.PREDICTION
+        if self._before_jump is not None and (regrets or in_trouble):
+            return self._regret(result, verdict.reason if in_trouble else ""), False
+        if self._acting is Phase.CORRECT and self.phase is not Phase.CORRECT:
+            self._settle()
+        if looks:
+            self._looked_at = self.ledger.backward_passes
+            if verdict.level is Level.HEALTHY and self._before_jump is None:
+                self._good = self.snapshot()
+        return self._recover(verdict, result)
 
     def _observe(self, result: StepResult) -> None:
         """A real step was made, and stands."""
@@ -244,34 +314,36 @@ class HybridTrainer(FullTrainer[M]):
         if self.state is not None:
             self.state.observe(step)
 
-    def _judge(self, loss: float, norm: float, learning_rate: float) -> StepResult:
-        """What is to be said, and done, after a real step."""
-        error = None
-        if self.phase is not Phase.CORRECT and self._expected_loss is not None:
-            error = abs(self._expected_loss - loss) / abs(loss) if loss else None
-            self._expected_loss = None
-        looks = self.ledger.backward_passes >= self._good_at + SNAPSHOT_EVERY
-        weights = self.model_wrapper.weights
-        parameter_norm = math.sqrt(float(np.vdot(weights, weights))) if looks else None
-        verdict = self.watch.observe(loss, norm, parameter_norm, error)
-        if self.hindsight is not None and self.hindsight.observe(loss) and self._before_jump is not None:
-            return self._regret(loss, learning_rate)
-        if looks and verdict.level is Level.HEALTHY:
-            self._good, self._good_at = self.snapshot(), self.ledger.backward_passes
-        return self._recover(verdict, loss, gradient_norm=norm, learning_rate=learning_rate)
-
     # Predictions
 
-    def _predict(self, batch: Batch) -> StepResult:
+    def _predict(self, batch: Batch) -> tuple[StepResult, bool]:
         prediction = self._proposal
-        if prediction is None and self._predicts:
+        if prediction is None:
             began = perf_counter()
             # Kept until something has come of it: when a probe fails, the predictor is not asked for the same twice.
             self._proposal = prediction = self._proposed()
             self.ledger.prediction_seconds += perf_counter() - began
         result = self._verify(prediction, batch)
         self._proposal = None
-        return result
+        return result, False
+
+    def _proposed(self) -> Prediction | None:
+        """What the predictor says, if it fits the model."""
+        far = self.config.horizon
+        if self.forecaster is not None:
+            needed = self.controller.needed(self.config.confidence, self._position)
+            far = self.controller.horizon(self.forecaster.reach(needed))
+        prediction = self.predictor.predict(far, self.controller.limit(self._position)) if far else None
+        if prediction is None:
+            return None
+        self.ledger.vector_passes += prediction.cost
+        delta, weights, name = prediction.delta, self.model_wrapper.weights, type(self.predictor).__name__
+        if (delta.shape, delta.dtype) != (weights.shape, weights.dtype):
+            raise ValueError(
+                f"{name} predicted a delta of {delta.dtype} {delta.shape}; expected {weights.dtype} {weights.shape}, "
+                "as the model's flat vector of weights."
+            )
+        return prediction
 
     def _verify(self, prediction: Prediction | None, batch: Batch) -> StepResult:
         if prediction is None or not self._passes(prediction):
@@ -281,26 +353,15 @@ class HybridTrainer(FullTrainer[M]):
             return self._try(prediction)
         return self._probe(prediction, batch)
 
-    def _proposed(self) -> Prediction | None:
-        """What the predictor says, if it fits the model."""
-        far = self.config.horizon
-        if self.forecaster is not None:
-            far = self.controller.horizon(self.forecaster.reach(self._position.confidence))
-        prediction = self.predictor.predict(far, self.controller.limit(self._position)) if far else None
-        if prediction is None:
-            return None
-        delta, weights, name = prediction.delta, self.model_wrapper.weights, type(self.predictor).__name__
-        if (delta.shape, delta.dtype) != (weights.shape, weights.dtype):
-            raise ValueError(
-                f"{name} predicted a delta of {delta.dtype} {delta.shape}; expected {weights.dtype} {weights.shape}, "
-                "as the model's flat vector of weights."
-            )
-        return prediction
-
     def _passes(self, prediction: Prediction) -> bool:
         """The gates that cost nothing: the run is in no trouble, the predictor believes itself, and all is finite."""
-        believed = self.verdict.level < Level.WARNING and prediction.confidence >= self.config.coherence
-        return believed and math.isfinite(float(np.vdot(prediction.delta, prediction.delta)))
+        needed = self.controller.needed(self.config.coherence, self._position)
+        return (
+            self.verdict.level < Level.WARNING
+            and prediction.confidence >= needed
+            and prediction.est_steps <= self.config.max_horizon
+            and math.isfinite(float(np.vdot(prediction.delta, prediction.delta)))
+        )
 
     def _try(self, prediction: Prediction) -> StepResult:
         """Make a jump that the next real step will judge."""
@@ -312,8 +373,10 @@ class HybridTrainer(FullTrainer[M]):
 
     def _probe(self, prediction: Prediction, batch: Batch) -> StepResult:
         """Probe a jump, and then either make it or be where it started."""
-        judge = batch if self.guard is None else self._guard_batch(self.guard)
-        reach = min(self.config.max_horizon / self.config.horizon, self.controller.limit(self._position))
+        verification = self.predictor.verification
+        judge = self._guard_batch(self.guard) if verification.probes and self.guard is not None else batch
+        reach = self.config.max_horizon / prediction.est_steps if prediction.est_steps else math.inf
+        verification = verification.limited(min(reach, self.controller.limit(self._position)))
         before = self.snapshot() if self.hindsight is not None else None
         weights = self.model_wrapper.snapshot() if before is None else before.model
         origin = weights.vector if prediction.origin is None else prediction.origin
@@ -324,11 +387,11 @@ class HybridTrainer(FullTrainer[M]):
             self.model_wrapper.restore(weights)
             self.model_wrapper.place(origin + origin.dtype.type(scale) * delta)
             self.ledger.forward_probes += 1
-            self.ledger.probe_batches += len(judge.inputs) / self._examples
+            self.ledger.probe_batches += len(judge.inputs) / (self._examples.value if self.steps else 1)
             return self.model_wrapper.evaluate(judge)
 
         try:
-            outcome = self.predictor.verification.limited(reach).search(loss_at)
+            outcome = verification.search(loss_at)
             self.model_wrapper.restore(weights)
             if outcome.scale:
                 self.model_wrapper.move(delta, outcome.scale)
@@ -337,15 +400,10 @@ class HybridTrainer(FullTrainer[M]):
             self.model_wrapper.restore(weights)
             raise
         self._told(outcome, before)
-        self._expect(prediction, outcome)
+        self._foretell(prediction, outcome)
         guard = None if not outcome.probes else "in-sample" if self.guard is None else "held-out"
         accepted = outcome.scale > 0
         return self._predicted(prediction, outcome, accepted=accepted, rolled_back=not accepted, guard=guard)
-
-    def _translate(self, delta: Any) -> None:
-        self.predictor.translate(delta)
-        if self.state is not None:
-            self.state.translate(delta)
 
     def _guard_batch(self, guard: Iterator[Batch]) -> Batch:
         try:
@@ -355,29 +413,31 @@ class HybridTrainer(FullTrainer[M]):
                 "HybridTrainer: the guard has no more batches; pass an endless iterator, such as a DataLoader."
             ) from None
 
+    def _translate(self, delta: Any) -> None:
+        """The weights were moved without a real step: who keeps positions hears of it."""
+        self.predictor.translate(delta)
+        self.optimizer_wrapper.optimizer.translate(delta)
+        if self.state is not None:
+            self.state.translate(delta)
+
     def _told(self, outcome: Outcome, before: TrainerSnapshot | None) -> None:
-        """Everyone who goes by how predictions fare hears of a probed one."""
-        accepted = outcome.scale > 0
-        self._position = (self.controller.accepted if accepted else self.controller.rejected)(self._position)
-        self._recovery = self._recovery.predicted(accepted)
-        if accepted and self.hindsight is not None:
+        """What a probed prediction comes to for the cycle; with hindsight, an accepted one is not yet confirmed."""
+        if not outcome.scale:
+            self._position = self.controller.rejected(self._position)
+            self._count(accepted=False)
+        elif self.hindsight is None:
+            self._position = self.controller.accepted(self.controller.confirmed(self._position))
+            self._count(accepted=True)
+        else:
             self._before_jump = before
             self.hindsight.begin()
+            self._position = self.controller.accepted(self._position)
+
+    def _count(self, accepted: bool) -> None:
+        """A prediction has turned out to be good, or not."""
+        self._recovery = self._recovery.predicted(accepted)
         if self.state is not None:
             self.state.judged(accepted)
-
-    def _expect(self, prediction: Prediction, outcome: Outcome) -> None:
-        """What the real steps of Correct will be held against."""
-        steps = self.config.correct
-        if not (steps and prediction.est_steps):
-            return
-        expected = prediction.delta * (steps / prediction.est_steps)
-        weights = self.model_wrapper.weights
-        self.agreement.begin(expected, weights)
-        if outcome.scale and outcome.probes and outcome.before:
-            self._expected_loss = self._cycle_loss.value * outcome.after / outcome.before
-        if self.corrector is not None:
-            self.corrector.begin(expected, weights, self._expected_loss)
 
     def _predicted(self, prediction: Prediction | None, outcome: Outcome | None = None, **rest: Any) -> StepResult:
         """What a prediction came to."""
@@ -393,27 +453,65 @@ class HybridTrainer(FullTrainer[M]):
             **rest,
         )
 
+    # What the phase Correct says of a prediction
+
+    def _foretell(self, prediction: Prediction, outcome: Outcome) -> None:
+        """Note what the real steps of Correct will be held against."""
+        self._correct_loss = Mean()
+        if self.phase is Phase.CORRECT and prediction.est_steps:
+            displacement = prediction.delta * (self._position.length / prediction.est_steps)
+            told = outcome.probes and outcome.scale and outcome.before
+            loss = self._level.value * outcome.after / outcome.before if told else None
+            self._foretold = Foretold(displacement, self.model_wrapper.weights.copy(), loss)
+
+    def _corrected(self, loss: float) -> float | None:
+        """A step of Correct was made: when it was the last, the relative error of the loss that was foretold."""
+        real, foretold = self._correct_loss.add(loss), self._foretold
+        if self.phase is Phase.CORRECT or foretold is None or foretold.loss is None or not real:
+            return None
+        return abs(foretold.loss - real) / abs(real)
+
+    def _settle(self) -> None:
+        """Correct has run out: its jump stands, and predictors and their corrections are held against it."""
+        foretold = self._foretold
+        if foretold is not None:
+            self.agreement.add(foretold.displacement, self.model_wrapper.weights - foretold.start)
+            if self.corrector is not None:
+                self.corrector.begin(foretold.displacement, foretold.start, foretold.loss)
+                self.corrector.finish(self.model_wrapper.weights, self._correct_loss.value)
+        if self._before_jump is not None:
+            self._position = self.controller.confirmed(self._position)
+            self._count(accepted=True)
+        self._let_stand()
+
+    def _let_stand(self) -> None:
+        """Whatever jump was made last is not doubted any more."""
+        self._before_jump = self._foretold = None
+        if self.hindsight is not None:
+            self.hindsight.end()
+
     # What the next real step verifies
 
-    def _pass(self, trial: Trial) -> None:
+    def _pass(self, trial: Trial, fell: bool) -> None:
         self._on_trial = None
         if trial.before is None:
-            self._position = self.controller.passed(self._position)
+            self._position = self.controller.passed(self._position, fell)
         else:
             self._translate(self.model_wrapper.weights - trial.before.vector)
             self._position = self.controller.confirmed(self._position)
+            self._count(accepted=True)
         self._set_knobs()
 
-    def _refuse(self, trial: Trial, loss: float) -> StepResult:
-        """Shorten what the loss is higher after; take a jump back that was shortened often enough."""
+    def _refuse(self, trial: Trial, loss: float, take_back: bool) -> StepResult:
+        """Shorten what the loss is higher after, or take a jump back that was shortened often enough."""
         self.model_wrapper.cancel()
         self.ledger.forward_probes += 1
         self.ledger.probe_batches += 1
-        take_back = trial.cuts == MOST_CUTS
         if take_back:
             self.model_wrapper.restore(trial.before)
             self._on_trial = Trial(trial.start, trial.level)
             self._position = self.controller.rejected(self._position)
+            self._count(accepted=False)
         else:
             self.model_wrapper.move(trial.start - self.model_wrapper.weights, 1 - 1 / self.config.trust.cut)
             self._on_trial = replace(trial, cuts=trial.cuts + 1)
@@ -423,90 +521,72 @@ class HybridTrainer(FullTrainer[M]):
 
     # Trouble
 
-    def _regret(self, loss: float, learning_rate: float) -> StepResult:
+    def _not_finite(self, trial: Trial | None, loss: float, norm: float) -> StepResult:
+        """A step was tried, and cannot be made: a jump before it is taken back, or the policy is asked."""
+        if trial is not None and trial.before is not None:
+            return self._refuse(trial, loss, take_back=True)
+        self.model_wrapper.cancel()
+        self.verdict = verdict = self.watch.observe(loss, norm)
+        result = self._result(str(self._acting), loss, self.optimizer_wrapper.learning_rate())
+        if self._before_jump is not None:
+            return self._regret(result, verdict.reason)
+        return self._recover(verdict, result)[0]
+
+    def _regret(self, result: StepResult, reason: str) -> StepResult:
         """Take back a jump that its probes had passed, and all that came after it."""
         assert self._before_jump is not None
+        self._undone += self.optimizer_wrapper.steps
         self.restore(self._before_jump)
-        self._stand()
-        if self.state is not None:
-            self.state.reset()
+        self._undone -= self.optimizer_wrapper.steps
         self._position = self.controller.rejected(self._position)
-        self._recovery = self._recovery.predicted(accepted=False)
-        note = "the loss has risen since the last jump, which was taken back."
-        return self._result(str(self._acting), loss, learning_rate, rolled_back=True, note=note)
+        self._count(accepted=False)
+        why = reason or "the loss has risen since."
+        return replace(result, rolled_back=True, note=f"the last jump was taken back: {why}")
 
-    def _stand(self) -> None:
-        """Whatever jump was made last is not doubted any more."""
-        self._before_jump = self._expected_loss = None
-        if self.hindsight is not None:
-            self.hindsight.end()
-
-    def _recover(self, verdict: Verdict, loss: float, **rest: Any) -> StepResult:
-        """Do what the recovery policy says to a verdict."""
-        self.verdict = verdict
+    def _recover(self, verdict: Verdict, result: StepResult) -> tuple[StepResult, bool]:
+        """Do what the recovery policy says to a verdict; a step that was only tried was cancelled before."""
         decision = self.policy.decide(verdict, self._recovery)
         self._recovery, action = decision.state, decision.action
-        rest.setdefault("learning_rate", self.optimizer_wrapper.learning_rate())
-        if "gradient_norm" not in rest:
-            self.model_wrapper.cancel()  # the step that was tried; which is all that SkipBatch asks for
+        if action is RecoveryAction.CONTINUE:
+            return result, True
         if action is RecoveryAction.FORCE_FULL_PHASE:
+            self._let_stand()
             self._position = self.controller.calmed(self._position)
         elif action is RecoveryAction.INCREASE_CONFIDENCE_THRESHOLD:
             self._position = self.controller.doubted(self._position)
         elif action is RecoveryAction.REDUCE_PREDICT_RATIO:
             self._position = self.controller.reduced(self._position)
         elif action is RecoveryAction.RESET_PREDICTOR:
-            self._reset_predictor()
+            self._forget()
         elif action in (RecoveryAction.ROLLBACK_AND_RETRY, RecoveryAction.ABORT):
-            taken_back = self._before_jump is not None
-            good = self._before_jump or self._good
-            if good is not None:
-                self.restore(good)
-            self._reset_predictor()
+            if self._good is not None:
+                self.restore(self._good)
             self._position = self.controller.retried(self._position, decision.learning_rate_factor)
-            if action is RecoveryAction.ABORT:
-                raise DivergenceError(
-                    f"step {self.steps} was not applied, the model is as it was when all was well: {decision.reason} "
-                    f"Lower the learning rate ({rest['learning_rate']:g}), clip the gradients, or look for bad values "
-                    "in the data."
-                )
-            rest["rolled_back"] = taken_back
-        note = "" if action is RecoveryAction.CONTINUE else f"{action}: {decision.reason}"
-        return self._result(str(self._acting), loss, note=note, **rest)
-
-    def _reset_predictor(self) -> None:
-        self.predictor.reset()
-        self._on_trial = None
-        self._stand()
-        if self.state is not None:
-            self.state.reset()
-        if self.corrector is not None:
-            self.corrector.reset()
-        if self.forecaster is not None:
-            self.forecaster.reset()
+        if action is RecoveryAction.ABORT:
+            raise DivergenceError(
+                f"step {self.steps} was not applied, the model is as it was when all was well: {decision.reason} Lower "
+                f"the learning rate ({result.learning_rate:g}), clip the gradients, or look for bad values in the data."
+            )
+        made = action not in (RecoveryAction.SKIP_BATCH, RecoveryAction.ROLLBACK_AND_RETRY)
+        return replace(result, note=f"{action}: {decision.reason}"), made
 
     # The cycle
 
-    def _entered(self, phase: Phase, before: Phase) -> None:
+    def _entered(self) -> None:
+        """Another phase has begun; a prediction that is due may be left out."""
+        if self.phase is Phase.PREDICT and not self._next_predicts():
+            self._position = self.controller.declined(self._position)
         if self.state is not None:
-            self.state.enter(phase)
-        if before is Phase.CORRECT:
-            self.agreement.finish(self.model_wrapper.weights)
-            if self.corrector is not None:
-                self.corrector.finish(self.model_wrapper.weights, self._last_loss)
-            self._before_jump = None
-            if self.hindsight is not None:
-                self.hindsight.end()
-        if phase is Phase.PREDICT and self.payoff is not None and self.plan.predicts:
-            self._predicts = self._next_cycle(self.payoff)
+            self.state.enter(self.phase)
 
-    def _next_cycle(self, payoff: PayoffTest) -> bool:
+    def _next_predicts(self) -> bool:
         """Settle the cycle that ends where a prediction is due; whether the next one predicts."""
-        cost, spent = self.ledger.gradient_equivalents, self.ledger.probe_batches / 3
-        if self._cycle_loss.value == self._cycle_loss.value:
-            payoff.finish(self._cycle_loss.value, cost - self._cycle_cost)
-        self._cycle_loss, self._cycle_cost = Mean(), cost
-        return payoff.next_predicts(spent, cost)
+        if self.payoff is None or not self.plan.predicts:
+            return self.plan.predicts
+        cost, spent = self.ledger.gradient_equivalents, self.ledger.probe_batches / 3 + self._undone
+        self.payoff.finish(sum(self._cycle_losses) / len(self._cycle_losses), cost - self._cycle_began)
+        self._cycle_began = cost
+        return self.payoff.next_predicts(spent, cost)
 
     def _set_knobs(self) -> None:
         self.optimizer_wrapper.scale = self.controller.lr_scale(self._position)

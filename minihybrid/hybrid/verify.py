@@ -36,6 +36,11 @@ class Verification(Config):
         """Whether the next real step decides."""
         return False
 
+    @property
+    def probes(self) -> bool:
+        """Whether it needs a batch to look at."""
+        return False
+
     def limited(self, largest: float) -> Verification:
         """The same, with scales up to `largest` only."""
         return self
@@ -87,6 +92,11 @@ class LineSearch(Verification):
     def __post_init__(self) -> None:
         self.require("largest", is_number(self.largest) and self.largest >= 1, "a number of at least 1")
         self.require("backtrack", is_number(self.backtrack) and 0 <= self.backtrack < 1, "a number in [0, 1)")
+
+    @property
+    def probes(self) -> bool:
+        """It does."""
+        return True
 
     def limited(self, largest: float) -> Verification:
         """The same, with scales up to `largest` only."""

@@ -264,7 +264,7 @@ class OptimizerWrapper:
 
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return self.scale * self.schedule(self.steps)
+        return self.scale * float(self.schedule(self.steps))
 
     def set_learning_rate(self, learning_rate: float | Schedule) -> None:
         """From the next step on, another learning rate, or another schedule (asked with all steps made so far)."""
@@ -278,11 +278,11 @@ class OptimizerWrapper:
 
     def snapshot(self) -> Any:
         """A copy of moments, step counts, schedule and its position, for `restore`."""
-        return self.optimizer.snapshot(), self.schedule, self.scale, self.steps
+        return self.optimizer.snapshot(), self.schedule, self.steps
 
     def restore(self, snapshot: Any) -> None:
         """Return to a `snapshot`, to the bit."""
-        state, self.schedule, self.scale, self.steps = snapshot
+        state, self.schedule, self.steps = snapshot
         self.optimizer.restore(state)
 
 

@@ -18,6 +18,7 @@ class Averaged(Optimizer):
     """
 
     moments = ("average",)
+    positions = ("average",)
     returns: ClassVar[bool] = False  # whether the weights go to the average when it has moved
 
     def __init__(self, inner: Optimizer) -> None:
@@ -60,6 +61,11 @@ class Averaged(Optimizer):
             average += scratch
             if self.returns:
                 w[...] = average
+
+    def translate(self, delta: Any) -> None:
+        """The average moves along, and what of the inner rule's is a position."""
+        super().translate(delta)
+        self.inner.translate(delta)
 
     def coasted(self, lr: float, weights: Any, steps: int) -> Any:
         """The inner rule's, without what its average would make of it."""

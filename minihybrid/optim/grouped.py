@@ -51,6 +51,11 @@ class Grouped(Optimizer):
         for optimizer, factor, mine in self._shares(present):
             optimizer.apply(lr * factor, model, gradient, mine)
 
+    def translate(self, delta: Any) -> None:
+        """Each group's optimizer keeps positions of its own parameters."""
+        for optimizer, _ in self.groups.values():
+            optimizer.translate(delta)
+
     def coasted(self, lr: float, weights: Any, steps: int) -> Any:
         """Each group's optimizer moves its own parameters."""
         for optimizer, factor in self.groups.values():

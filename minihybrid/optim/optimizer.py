@@ -29,6 +29,7 @@ class Optimizer:
     """
 
     moments: tuple[str, ...] = ()  # an instance may keep more, by its options
+    positions: ClassVar[tuple[str, ...]] = ()  # those of the moments that are points among the weights
     elementwise: ClassVar[bool] = True
 
     def __init__(self) -> None:
@@ -87,6 +88,12 @@ class Optimizer:
             vectors = (storage.values, gradient, self._scratch, *self._vectors.values())
             w, g, scratch, *moments = self._views(first, last, vectors)
             self.update_in_place(w, g, dict(zip(self._vectors, moments, strict=True)), lr, t, scratch)
+
+    def translate(self, delta: Any) -> None:
+        """The weights were moved by a flat `delta` [n] without a step: moments that are positions move along."""
+        for name in self.positions:
+            if name in self._vectors:
+                self._vectors[name] += delta
 
     def coasted(self, lr: float, weights: Any, steps: int) -> Any:
         """Where flat weights [n] would be after more steps with gradients of zero, a copy; nothing is changed.

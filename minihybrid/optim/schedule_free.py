@@ -24,6 +24,7 @@ class ScheduleFreeAdamW(Optimizer):
     """
 
     moments = ("v", "z", "weight_sum")
+    positions = ("z",)
 
     def __init__(self, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0) -> None:
         super().__init__()

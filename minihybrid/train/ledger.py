@@ -12,9 +12,10 @@ class Ledger:
     """Counters of a run.
 
     `forward_probes` counts forward passes without a backward pass; `probe_batches` weighs each by its examples, in
-    training batches. `history_seconds` and `prediction_seconds` are what predictors took to watch and to predict.
-    Every prediction tried is accepted, rolled back (made or probed, and not believed) or declined (nothing was
-    proposed, or a gate failed).
+    training batches. `vector_passes`, over vectors of the size of the model, are what predictors say that proposals
+    took; `history_seconds` and `prediction_seconds` are what watching and proposing took by the clock. Every prediction
+    tried is accepted, rolled back (made or probed, and not believed) or declined (nothing was proposed, or a gate
+    failed).
 
     >>> ledger = Ledger(backward_passes=20, forward_probes=3, probe_batches=6.0)
     >>> ledger.gradient_equivalents
@@ -28,6 +29,7 @@ class Ledger:
     predictions_accepted: int = 0
     predictions_rolled_back: int = 0
     predictions_declined: int = 0
+    vector_passes: float = 0.0
     history_seconds: float = 0.0
     prediction_seconds: float = 0.0
 
@@ -38,8 +40,9 @@ class Ledger:
 
     @property
     def acceptance_rate(self) -> float:
-        """The share of the predictions tried that were accepted; NaN before the first."""
-        return self.predictions_accepted / self.predictions_tried if self.predictions_tried else float("nan")
+        """The share accepted of the predictions that were made or probed; NaN before there was one."""
+        judged = self.predictions_accepted + self.predictions_rolled_back
+        return self.predictions_accepted / judged if judged else float("nan")
 
     def count(self, result: StepResult) -> None:
         """Enter a step: its costs, which results tell as sums over the run, and what a prediction came to."""

@@ -48,7 +48,7 @@ def test_some_cycles_are_controls_also_while_it_pays():
 
 
 def test_a_predictor_that_gets_better_comes_back():
-    config = PayoffConfig(retry=5, evidence=3, remembered=6)
+    config = PayoffConfig(retry=5, evidence=3, remembered=30, certainty=1.0)
     test, rng, level = PayoffTest(config, Rng(0)), Rng(1), 0.0
     for cycle in range(600):
         predicts = test.next_predicts(0.0, 0.0)
@@ -77,3 +77,16 @@ def test_the_same_stream_draws_the_same_cycles_and_a_state_goes_on():
     second = PayoffTest(PayoffConfig(), Rng(4))
     second.load_state_dict(first.state_dict())
     assert draws(first) == draws(second)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cycles_of_unequal_length_are_compared_by_their_cost(seed):
+    """A steady fall, and rejected predictions that only make cycles longer: neither kind is better."""
+    test, rng, time = PayoffTest(PayoffConfig(certainty=1.0), Rng(seed)), Rng(seed + 1), 0.0
+    for _ in range(60):
+        predicts = test.next_predicts(0.0, 0.0)
+        cost = 45.0 * (1 + predicts * int(rng.integers(0, 8, 1)[0]))
+        time += cost
+        test.finish(math.exp(-0.001 * time), cost)
+    kinds = [[gain for predicted, gain in test._cycles if predicted is kind] for kind in (True, False)]
+    assert [sum(kind) / len(kind) for kind in kinds] == pytest.approx([0.001, 0.001])

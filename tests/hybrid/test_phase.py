@@ -42,7 +42,7 @@ def test_the_order_of_the_phases(config, expected):
 
 DECISIONS = {
     "after_step": (),
-    "passed": (),
+    "passed": (True,),
     "accepted": (),
     "declined": (),
     "deferred": (),
@@ -66,7 +66,7 @@ def test_whatever_happens_decisions_change_nothing_and_knobs_stay_within_their_l
         position = decide(before, *DECISIONS[name])
         assert position == decide(before, *DECISIONS[name]) and before == dataclasses.replace(before)
         assert 0 <= position.done < position.length
-        assert 0 < position.trust <= config.trust.largest and 0 <= position.confidence < 1
+        assert 0 < position.trust <= config.trust.largest and 0 <= position.doubt < 1
         assert 0 < controller.lr_scale(position) <= 1 <= controller.limit(position)
         assert position.stretch >= 1 and position.rejections >= 0
 
@@ -79,7 +79,8 @@ def test_rejections_in_a_row_skip_twice_as_many_predictions_each_up_to_a_limit()
         assert position.phase is Phase.CORRECT
         lengths.append(position.length)
     assert lengths == [2 + 4 * skipped for skipped in (1, 2, 4, 8, 8, 8)]
-    assert controller.accepted(position).rejections == 0
+    assert controller.accepted(position).rejections == 6, "it has yet to be confirmed"
+    assert controller.confirmed(position).rejections == 0
 
 
 def test_correct_is_entered_only_after_a_rejection_where_it_has_no_length():
@@ -113,7 +114,7 @@ def test_verified_steps_begin_short_and_find_how_long_they_may_be():
     position, scales = controller.start(), []
     for _ in range(4):
         scales.append(controller.lr_scale(position))
-        position = controller.passed(controller.after_step(position))
+        position = controller.passed(controller.after_step(position), fell=True)
     assert scales == [1 / 16, 1 / 4, 1.0, 1.0]
     assert (position.phase, position.trust, position.least_trust) == (Phase.FULL, 4.0, 1.0)
 
@@ -123,7 +124,9 @@ def test_too_long_first_steps_are_cut_and_trust_begins_lower():
     position = controller.after_step(controller.start())
     position = controller.shortened(controller.shortened(position, jump=False), jump=False)
     assert controller.lr_scale(position) == 1 / 256
-    position = controller.passed(position)
+    still = controller.passed(position, fell=False)
+    assert (still.trust, still.least_trust) == (4 / 256, 1 / 256), "it stands, but nothing speaks for longer steps"
+    position = controller.passed(position, fell=True)
     assert (position.trust, position.least_trust) == (4 / 64, 1 / 64)
     assert controller.lr_scale(position) == 4 / 64 and controller.limit(position) == 1.0
 
@@ -145,17 +148,19 @@ def test_doubts_grow_towards_one_and_go_away_with_what_proves_good():
     controller = PhaseController(HybridConfig(confidence=0.8, recovery=RecoveryConfig(confidence_step=0.5)))
     position = controller.start()
     doubted = controller.doubted(controller.doubted(position))
-    assert doubted.confidence == pytest.approx(0.95)
+    assert controller.needed(0.8, doubted) == pytest.approx(0.95)
+    assert controller.needed(0.0, doubted) == pytest.approx(0.75)
     once = controller.confirmed(doubted)
-    assert once.confidence == pytest.approx(0.9)
-    assert controller.confirmed(controller.confirmed(once)).confidence == pytest.approx(0.8)
+    assert controller.needed(0.8, once) == pytest.approx(0.9)
+    assert controller.needed(0.8, controller.confirmed(controller.confirmed(once))) == pytest.approx(0.8)
 
 
 def test_fewer_predictions_are_longer_full_phases_until_one_proves_good():
     controller = PhaseController(HybridConfig(full=4, correct=0))
     position = controller.reduced(controller.reduced(at_prediction(controller)))
     assert controller.declined(position).length == 16
-    assert controller.accepted(position).length == 4
+    assert controller.accepted(controller.confirmed(position)).length == 4
+    assert controller.confirmed(controller.accepted(position)).length == 4, "also where Full has just been entered"
 
 
 def test_a_calm_is_real_steps_alone():

@@ -158,7 +158,7 @@ def test_burn_model_correct_phase(trainer):
     trained, loader = trainer(dataclasses.replace(CONFIG, correct=4, correction=CorrectionConfig()))
     until_probed(trained, loader)
     result = trained.step(next(loader))
-    prediction = trained.corrector.state_dict()["predicted"]
+    prediction = trained._foretold.displacement
     start, passes = pack(trained.model).values.copy(), trained.ledger.backward_passes
     corrections = until(trained, loader, Phase.FULL)
     assert [r.phase for r in corrections] == ["correct"] * 4 and trained.ledger.backward_passes == passes + 4

@@ -7,7 +7,7 @@ import pytest
 
 import minihybrid as mh
 from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWrapper, OptimizerWrapper, Phase
-from minihybrid.hybrid.predictors import Prediction
+from minihybrid.hybrid.predictors import Prediction, QuasiNewtonConfig
 from minihybrid.hybrid.verify import NextGradient
 
 CONFIG = HybridConfig.full_batch()
@@ -232,3 +232,32 @@ def test_what_is_on_trial_is_not_read_out(batch):
     loss, start, _, _ = push.seen[-1]
     read = ModelWrapper(trainer.readout(), classify)
     assert read.weights.tobytes() == start.tobytes() and read.forward(batch).item() == loss
+
+
+def test_a_gradient_that_is_no_number_takes_the_jump_before_it_back(batch, monkeypatch):
+    shape = ModelWrapper(network(), classify).weights.shape
+    trainer = made(Push(np.full(shape, -1e-6, np.float32)))
+    until(trainer, batch, Phase.PREDICT)
+    before = everything(trainer)
+    trainer.step(batch)
+    trainer._on_trial = dataclasses.replace(trainer._on_trial, level=1e9)
+    monkeypatch.setattr(trainer, "_backward", lambda: np.nan)
+    result = trainer.step(batch)
+    assert result.rolled_back and everything(trainer) == before
+    assert trainer.ledger.predictions_rolled_back == 1 and trainer.ledger.predictions_accepted == 0
+
+
+def test_more_pairs_than_a_hundred(batch):
+    predictor = QuasiNewtonConfig(pairs=120).init()
+    trainer = made(predictor, lr=0.01)
+    for _ in range(300):
+        trainer.step(batch)
+    assert len(predictor.state_dict()["order"]) > 100
+
+
+def test_no_room_for_a_history_is_no_prediction(batch):
+    memory = dataclasses.replace(CONFIG.memory, history=10)
+    trainer = made(config=dataclasses.replace(CONFIG, memory=memory))
+    results = [trainer.step(batch) for _ in range(20)]
+    assert not trainer.plan.predicts and trainer.ledger.backward_passes == 20
+    assert not any(result.predicted for result in results)

@@ -30,6 +30,7 @@ class DriftConfig(PredictorConfig):
     Drift(average=0.9)
     """
 
+    reads_out = True
     average: float = 0.98
     output: float = 0.99
     stride: int = 8

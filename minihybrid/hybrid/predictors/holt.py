@@ -29,6 +29,7 @@ class HoltConfig(PredictorConfig):
     Holt(level=0.999)
     """
 
+    reads_out = True
     level: float = 0.99
     trend: float = 0.97
     share: float = 1.0

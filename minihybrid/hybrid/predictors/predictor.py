@@ -7,7 +7,7 @@ and never decides; it proposes a displacement, and says how that is to be verifi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from minihybrid.config import Config
 from minihybrid.hybrid.memory import Demand, MemoryPlan
@@ -86,7 +86,12 @@ class Predictor(Protocol):
 
 
 class PredictorConfig(Config):
-    """The base of the settings of predictors, which build them."""
+    """The base of the settings of predictors, which build them.
+
+    `reads_out`: whether the predictor keeps an average to read out, which a rollback has to take back, too.
+    """
+
+    reads_out: ClassVar[bool] = False
 
     def init(self) -> Predictor:
         """The predictor."""

@@ -156,7 +156,7 @@ class QuasiNewton(Stateful):
         if not 0 < y_scaled_y[-1, -1] < math.inf:
             return None
         gamma = products[-1, -1] / y_scaled_y[-1, -1]
-        inverse = np.linalg.inv(products * _UPPER[: len(order), : len(order)])
+        inverse = np.linalg.inv(np.triu(products))
         middle = gamma * y_scaled_y
         middle.flat[:: len(order) + 1] += products.diagonal()
         u = inverse @ _host(s @ g)[order]
@@ -180,9 +180,6 @@ class QuasiNewton(Stateful):
 
     def __repr__(self) -> str:
         return f"QuasiNewton(pairs={self.config.pairs})"
-
-
-_UPPER = np.triu(np.ones((100, 100)))
 
 
 def two_loop(pairs: Sequence[tuple[Any, Any]], gradient: Any, scaling: Any) -> Any:
