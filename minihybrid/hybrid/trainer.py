@@ -22,6 +22,7 @@ from minihybrid.hybrid.config import HybridConfig
 from minihybrid.hybrid.correct import Corrector
 from minihybrid.hybrid.divergence import HEALTHY, DivergenceWatch, Level, Trouble, Verdict
 from minihybrid.hybrid.forecast import DampedTrend
+from minihybrid.hybrid.foretold import Foretold
 from minihybrid.hybrid.full import FullTrainer
 from minihybrid.hybrid.hindsight import Hindsight
 from minihybrid.hybrid.memory import Demand, MemoryPlan, MemoryUse, measure
@@ -55,15 +56,6 @@ class TrainerSnapshot:
     model: Any
     optimizer: Any
     predictor: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Foretold:
-    """What the real steps of Correct are held against: the displacement for as many, and the loss, if one is."""
-
-    displacement: Any
-    start: Any
-    loss: float | None
 
 
 @dataclass(frozen=True)
@@ -146,7 +138,7 @@ class HybridTrainer(FullTrainer[M]):
         self._foretold: Foretold | None = None
         self._good: TrainerSnapshot | None = None
         self._looked_at = -LOOK_EVERY
-        self._level, self._correct_loss = Mean(keep=0.9), Mean()
+        self._level = Mean(keep=0.9)  # of the training loss
         self._cycle_losses: deque[float] = deque(maxlen=config.full)
         self._cycle_began = self._undone = 0.0  # gradient equivalents
         self._examples = Mean()  # in a training batch
@@ -289,7 +281,7 @@ class HybridTrainer(FullTrainer[M]):
         regrets = self.hindsight is not None and self.hindsight.observe(loss)
         looks, weights = self.ledger.backward_passes >= self._looked_at + LOOK_EVERY, self.model_wrapper.weights
         parameter_norm = math.sqrt(float(np.vdot(weights, weights))) if looks else None
-        error = self._corrected(loss) if self._acting is Phase.CORRECT else None
+        error = self._prediction_error(loss) if self._foretold is not None else None
         self.verdict = verdict = self.watch.observe(loss, norm, parameter_norm, error)
         in_trouble = verdict.level >= Level.WARNING and verdict.trouble is not Trouble.PREDICTION
         if self._before_jump is not None and (regrets or in_trouble):
@@ -457,28 +449,22 @@ class HybridTrainer(FullTrainer[M]):
 
     def _foretell(self, prediction: Prediction, outcome: Outcome) -> None:
         """Note what the real steps of Correct will be held against."""
-        self._correct_loss = Mean()
         if self.phase is Phase.CORRECT and prediction.est_steps:
             displacement = prediction.delta * (self._position.length / prediction.est_steps)
             told = outcome.probes and outcome.scale and outcome.before
             loss = self._level.value * outcome.after / outcome.before if told else None
-            self._foretold = Foretold(displacement, self.model_wrapper.weights.copy(), loss)
+            self._foretold = Foretold(displacement, self.model_wrapper.weights, loss)
 
-    def _corrected(self, loss: float) -> float | None:
+    def _prediction_error(self, loss: float) -> float | None:
         """A step of Correct was made: when it was the last, the relative error of the loss that was foretold."""
-        real, foretold = self._correct_loss.add(loss), self._foretold
-        if self.phase is Phase.CORRECT or foretold is None or foretold.loss is None or not real:
-            return None
-        return abs(foretold.loss - real) / abs(real)
+        assert self._foretold is not None
+        self._foretold.observe(loss)
+        return None if self.phase is Phase.CORRECT else self._foretold.loss_error
 
     def _settle(self) -> None:
-        """Correct has run out: its jump stands, and predictors and their corrections are held against it."""
-        foretold = self._foretold
-        if foretold is not None:
-            self.agreement.add(foretold.displacement, self.model_wrapper.weights - foretold.start)
-            if self.corrector is not None:
-                self.corrector.begin(foretold.displacement, foretold.start, foretold.loss)
-                self.corrector.finish(self.model_wrapper.weights, self._correct_loss.value)
+        """Correct has run out: its jump stands, and what was foretold is held against what came."""
+        if self._foretold is not None:
+            self._foretold.hold_against(self.model_wrapper.weights, self.agreement, self.corrector)
         if self._before_jump is not None:
             self._position = self.controller.confirmed(self._position)
             self._count(accepted=True)
