@@ -68,7 +68,7 @@ class Method:
     @property
     def baseline(self) -> bool:
         """Whether it is an optimizer that takes a step for each gradient: what predictions are measured against."""
-        return not self.name.startswith(("lbfgs", "hybrid/", "control/"))
+        return not self.name.startswith(("hybrid/", "control/"))
 
 
 def shaped(name: str) -> dict[str, str]:

@@ -234,8 +234,8 @@ class DivergenceWatch(Stateful):
     def _of_parameters(self, norm: float) -> Verdict:
         mean, limit = self.parameter_mean, self.config.parameter_growth
         if not math.isfinite(norm):
-            return Verdict(Level.CRITICAL, Trouble.NOT_FINITE, f"the parameter norm is {norm}.")
-        grown = norm > limit * mean > 0
+            return Verdict(Level.CRITICAL, Trouble.GROWTH, f"the parameter norm is {norm}.")
+        grown = self.steps >= self.config.baseline and norm > limit * mean > 0
         self.looks += 1
         weight = max(1 - self.config.ema, 1 / self.looks)
         self.parameter_mean += weight * ((limit * mean if grown else norm) - mean)

@@ -2,11 +2,12 @@
 
 A cycle lasts from where a prediction is due to where the next one is. Its gain is the fall of the logarithm of the
 training loss, averaged over as many real steps at its end as at the end of the cycle before; its cost is in gradient
-equivalents. Whether a cycle predicts is drawn, so that the two kinds differ in nothing else that could be known before
-(a switchback trial: Bojinov, Simchi-Levi and Zhao 2023). The cost of a prediction that was rejected, and of the steps
-that were undone with a jump, is part of its cycle, so a predictor that is never right is found out, too. When the gain
-per cost of predicting is lower, beyond what chance does, prediction is switched off, and tried again once in a while.
-Until it is higher in the same way, what it may cost is limited. Losses that are not positive tell nothing.
+equivalents. Whether a cycle predicts is drawn, so that the two kinds differ in little else (a switchback trial:
+Bojinov, Simchi-Levi and Zhao 2023). Not in nothing, as the chance of the draw changes with what was found before. The
+cost of a prediction that was rejected, and of the steps that were undone with a jump, is part of its cycle, so a
+predictor that is never right is found out, too. When the gain per cost of predicting is lower, beyond what chance does,
+prediction is switched off, and tried again once in a while. Until it is higher in the same way, what it may cost is
+limited. Losses that are not positive tell nothing.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ from enum import StrEnum
 
 from minihybrid.hybrid.config import HybridConfig
 
+LEAST_TRUST = 2.0**-20
+"""Steps that are so much shorter and still too long are not the learning rate's fault."""
+
 
 class Phase(StrEnum):
     """What a call of the trainer does: a real step (Warmup, Full, Correct) or one jump (Predict).
@@ -97,9 +100,10 @@ class PhaseController:
         return self._full(position)
 
     def passed(self, position: Position, fell: bool) -> Position:
-        """A verified real step stands: in Warmup trust grows if the loss fell, and its last step finds the least."""
+        """A verified real step stands: trust below 1 grows if the loss fell; the last of Warmup finds the least."""
         if position.least_trust:
-            return position
+            grown = min(1.0, position.trust * self.config.trust.cut)
+            return replace(position, trust=max(position.trust, grown)) if fell else position
         trust = min(1.0, position.trust * self.config.trust.cut) if fell else position.trust
         if position.phase is Phase.WARMUP:
             return replace(position, trust=trust)
@@ -110,7 +114,7 @@ class PhaseController:
         """After a jump, or a real step, the loss was higher, and it was cut."""
         if jump:
             return replace(position, trust=max(position.least_trust, position.trust / self.config.trust.growth))
-        trust = min(1.0, position.trust) / self.config.trust.cut
+        trust = max(LEAST_TRUST, min(1.0, position.trust) / self.config.trust.cut)
         return replace(position, trust=trust, least_trust=min(position.least_trust, trust))
 
     def accepted(self, position: Position) -> Position:

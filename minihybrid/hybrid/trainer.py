@@ -27,7 +27,7 @@ from minihybrid.hybrid.full import FullTrainer
 from minihybrid.hybrid.hindsight import Hindsight
 from minihybrid.hybrid.memory import Demand, MemoryPlan, MemoryUse, measure
 from minihybrid.hybrid.payoff import PayoffTest
-from minihybrid.hybrid.phase import Phase, PhaseController
+from minihybrid.hybrid.phase import Phase, PhaseController, Position
 from minihybrid.hybrid.predictors import NullConfig, Prediction, Predictor, RealStep
 from minihybrid.hybrid.recovery import RecoveryAction, RecoveryPolicy, RecoveryState
 from minihybrid.hybrid.state import RunState
@@ -45,16 +45,22 @@ MOST_CUTS = 2
 stands."""
 LOOK_EVERY = 200
 """Real steps between looks at the weights: for their norm, and for a snapshot that recovery may return to."""
+ROUNDING = 1e-6
+"""A rise of the loss, relative to it, that float32 can hardly tell from none."""
 MOMENTS = 3
 """Vectors that an optimizer keeps, for the plan of memory; few rules keep more."""
 
 
 @dataclass(frozen=True)
 class TrainerSnapshot:
-    """Model with buffers and random streams, optimizer with schedule; the predictor, if it reads an average out."""
+    """Model with buffers and random streams, optimizer with schedule, and what the watch has seen.
+
+    The predictor's state, too, if it keeps an average to read out.
+    """
 
     model: Any
     optimizer: Any
+    watch: dict[str, Any]
     predictor: dict[str, Any] | None
 
 
@@ -70,6 +76,11 @@ class Trial:
     level: float
     before: Any = None
     cuts: int = 0
+
+    def refuses(self, loss: float) -> bool:
+        """Whether the loss is higher now, and something is left to do about it."""
+        rose = not loss <= self.level + ROUNDING * abs(self.level)
+        return rose and (self.before is not None or self.cuts < MOST_CUTS)
 
 
 class HybridTrainer(FullTrainer[M]):
@@ -116,7 +127,9 @@ class HybridTrainer(FullTrainer[M]):
         self.guard = guard
         self.plan = self._planned(config, predictor)
         self.predictor: Predictor = predictor or self._configured(config)
+        self._reads_out = config.predictor.reads_out or predictor is not None
         self.controller = PhaseController(config, verified_steps=self.predictor.verification.deferred)
+        self._require_repeatable()
 
         self.watch = DivergenceWatch(config.divergence)
         self.verdict = HEALTHY
@@ -134,6 +147,7 @@ class HybridTrainer(FullTrainer[M]):
         self._recovery = RecoveryState()
         self._proposal: Prediction | None = None
         self._on_trial: Trial | None = None
+        self._as_it_was: tuple[Position, Trial | None] = self._position, None  # what an error returns to
         self._before_jump: TrainerSnapshot | None = None  # of a jump that may be regretted
         self._foretold: Foretold | None = None
         self._good: TrainerSnapshot | None = None
@@ -148,6 +162,16 @@ class HybridTrainer(FullTrainer[M]):
         self._gradient: Any = np.empty_like(weights) if looked_at else None
         needs_start = looked_at or self.controller.verified_steps
         self._start: Any = np.empty_like(weights) if needs_start else None  # of the last real step
+
+    def _require_repeatable(self) -> None:
+        """Raise ValueError where steps verify each other, but the loss of the same weights is another each time."""
+        drawing = self.model_wrapper.model.named_rngs()
+        if self.controller.verified_steps and drawing:
+            raise ValueError(
+                f"HybridTrainer: {type(self.predictor).__name__} has the next real step verify the one before, but the "
+                f"model draws random numbers ({', '.join(drawing)}), so their losses cannot be compared; use "
+                "HybridConfig.minibatch(), or a model without dropout."
+            )
 
     def _planned(self, config: HybridConfig, predictor: Predictor | None) -> MemoryPlan:
         """What of the predictor's history, and of snapshots, has room."""
@@ -184,14 +208,14 @@ class HybridTrainer(FullTrainer[M]):
         does not count, and the next call tries it again; only what the predictor's `observe` raises comes after a real
         step, which stands.
         """
-        self._acting, before = self.phase, (self._position, self._on_trial)
+        self._acting, self._as_it_was = self.phase, (self._position, self._on_trial)
         try:
             result, stands = (self._predict if self.phase is Phase.PREDICT else self._learn)(batch)
         except DivergenceError:
             self._set_knobs()
             raise
         except BaseException:
-            self._position, self._on_trial = before
+            self._position, self._on_trial = self._as_it_was
             self._set_knobs()
             self.model_wrapper.cancel()
             raise
@@ -209,9 +233,12 @@ class HybridTrainer(FullTrainer[M]):
     def readout(self) -> M:
         """The model to evaluate and to keep: a copy, with the predictor's read-out if it has one.
 
-        While a jump or step is on trial, that is the model from before it, whose loss is known.
+        While a jump or step is on trial, that is the model from before it, whose loss is known; where predictor or
+        optimizer keep an average, it is the average.
         """
-        weights = self.predictor.readout() if self._on_trial is None else self._on_trial.start
+        weights = self.predictor.readout()
+        if weights is None and self._on_trial is not None and not self.optimizer_wrapper.optimizer.positions:
+            weights = self._on_trial.start
         if weights is None:
             return super().readout()
         copy = ModelWrapper(self.model.clone(), self.model_wrapper.forward_fn)
@@ -226,8 +253,8 @@ class HybridTrainer(FullTrainer[M]):
     def snapshot(self) -> TrainerSnapshot:
         """A copy of what a step can change in model and optimizer, for `restore`."""
         model, optimizer = self.model_wrapper.snapshot(), self.optimizer_wrapper.snapshot()
-        reads_out = self.predictor.readout() is not None
-        return TrainerSnapshot(model, optimizer, self.predictor.state_dict() if reads_out else None)
+        predictor = self.predictor.state_dict() if self._reads_out else None
+        return TrainerSnapshot(model, optimizer, self.watch.state_dict(), predictor)
 
     def restore(self, snapshot: TrainerSnapshot) -> None:
         """Return model, buffers, random streams, optimizer and schedule to a `snapshot`, to the bit.
@@ -236,6 +263,7 @@ class HybridTrainer(FullTrainer[M]):
         """
         self.model_wrapper.restore(snapshot.model)
         self.optimizer_wrapper.restore(snapshot.optimizer)
+        self.watch.load_state_dict(snapshot.watch)
         if snapshot.predictor is not None:
             self.predictor.load_state_dict(snapshot.predictor)
         self._forget()
@@ -253,13 +281,18 @@ class HybridTrainer(FullTrainer[M]):
     def _learn(self, batch: Batch) -> tuple[StepResult, bool]:
         self.optimizer_wrapper.learning_rate()  # a schedule that fails does so before anything has changed
         loss, trial = self._forward(batch), self._on_trial
-        if trial is not None and not loss <= trial.level and (trial.before is not None or trial.cuts < MOST_CUTS):
+        refused = trial is not None and trial.refuses(loss)
+        if refused or not math.isfinite(loss):
+            self.ledger.forward_probes += 1
+            self.ledger.probe_batches += 1
+        if trial is not None and refused:
             return self._refuse(trial, loss, take_back=trial.cuts == MOST_CUTS), False
         norm = self._backward() if math.isfinite(loss) else math.nan
         if not math.isfinite(norm):
             return self._not_finite(trial, loss, norm), False
         if trial is not None:
-            self._pass(trial, fell=loss <= trial.level)
+            self._pass(trial, fell=loss < trial.level)
+        self._look()
         if self._start is not None:
             self._start[...] = self.model_wrapper.weights
         if self._gradient is not None:
@@ -279,7 +312,7 @@ class HybridTrainer(FullTrainer[M]):
         self._level.add(loss)
         self._cycle_losses.append(loss)
         regrets = self.hindsight is not None and self.hindsight.observe(loss)
-        looks, weights = self.ledger.backward_passes >= self._looked_at + LOOK_EVERY, self.model_wrapper.weights
+        weights, looks = self.model_wrapper.weights, self._looked_at == self.ledger.backward_passes
         parameter_norm = math.sqrt(float(np.vdot(weights, weights))) if looks else None
         error = self._prediction_error(loss) if self._foretold is not None else None
         self.verdict = verdict = self.watch.observe(loss, norm, parameter_norm, error)
@@ -288,11 +321,14 @@ class HybridTrainer(FullTrainer[M]):
             return self._regret(result, verdict.reason if in_trouble else ""), False
         if self._acting is Phase.CORRECT and self.phase is not Phase.CORRECT:
             self._settle()
-        if looks:
-            self._looked_at = self.ledger.backward_passes
-            if verdict.level is Level.HEALTHY and self._before_jump is None:
-                self._good = self.snapshot()
         return self._recover(verdict, result)
+
+    def _look(self) -> None:
+        """Now and then, keep what recovery may return to: weights whose loss and gradient have just been seen."""
+        if self.ledger.backward_passes >= self._looked_at + LOOK_EVERY:
+            self._looked_at = self.ledger.backward_passes
+            if self.verdict.level is Level.HEALTHY and self._before_jump is None:
+                self._good = self.snapshot()
 
     def _observe(self, result: StepResult) -> None:
         """A real step was made, and stands."""
@@ -487,12 +523,11 @@ class HybridTrainer(FullTrainer[M]):
             self._position = self.controller.confirmed(self._position)
             self._count(accepted=True)
         self._set_knobs()
+        self._as_it_was = self._position, None  # an error of the step itself does not put it on trial again
 
     def _refuse(self, trial: Trial, loss: float, take_back: bool) -> StepResult:
         """Shorten what the loss is higher after, or take a jump back that was shortened often enough."""
         self.model_wrapper.cancel()
-        self.ledger.forward_probes += 1
-        self.ledger.probe_batches += 1
         if take_back:
             self.model_wrapper.restore(trial.before)
             self._on_trial = Trial(trial.start, trial.level)

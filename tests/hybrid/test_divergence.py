@@ -147,7 +147,13 @@ def test_a_growing_parameter_norm_is_a_warning(watch):
     assert (verdict.level, verdict.trouble) == (Level.WARNING, Trouble.GROWTH)
     assert watch.observe(1.0, 2.0, parameter_norm=1e6).trouble is Trouble.GROWTH
     assert watch.observe(1.0, 2.0, parameter_norm=60.0).trouble is Trouble.GROWTH, "the mean was not carried away"
-    assert watch.observe(1.0, 2.0, parameter_norm=math.inf).trouble is Trouble.NOT_FINITE
+    verdict = watch.observe(1.0, 2.0, parameter_norm=math.inf)
+    assert (verdict.level, verdict.trouble) == (Level.CRITICAL, Trouble.GROWTH)
+
+
+def test_a_parameter_norm_is_held_against_nothing_before_the_baseline():
+    watch = DivergenceWatch(DivergenceLimits(baseline=10**9))
+    assert [watch.observe(1.0, 1.0, parameter_norm=norm).level for norm in (1.0, 1e6)] == [Level.HEALTHY] * 2
 
 
 def test_parameters_that_grow_from_zero_on_a_line_are_healthy():

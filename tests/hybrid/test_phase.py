@@ -173,3 +173,17 @@ def test_after_a_rollback_the_learning_rate_is_what_recovery_made_of_it():
     controller = PhaseController(HybridConfig())
     position = controller.retried(controller.retried(controller.start(), 0.5), 0.5)
     assert position.phase is Phase.FULL and controller.lr_scale(position) == 0.25
+
+
+def test_steps_that_were_cut_grow_again_where_the_loss_falls():
+    controller = PhaseController(HybridConfig.full_batch(), verified_steps=True)
+    position = dataclasses.replace(controller.start(), phase=Phase.FULL, trust=4.0, least_trust=1.0)
+    for _ in range(30):
+        position = controller.shortened(position, jump=False)
+    assert controller.lr_scale(position) == position.least_trust == 2.0**-20, "there is a floor"
+    assert controller.passed(position, fell=False) == position
+    for _ in range(20):
+        position = controller.passed(position, fell=True)
+    assert controller.lr_scale(position) == 1.0 and position.trust == 1.0
+    trusted = dataclasses.replace(position, trust=8.0)
+    assert controller.passed(trusted, fell=True).trust == 8.0

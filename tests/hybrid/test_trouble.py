@@ -9,7 +9,7 @@ import pytest
 import minihybrid as mh
 from minihybrid.hybrid import DivergenceError, HybridConfig, HybridTrainer, ModelWrapper, OptimizerWrapper, Phase
 from minihybrid.hybrid.correct import CorrectionConfig
-from minihybrid.hybrid.divergence import DivergenceLimits, Level, Trouble, Verdict
+from minihybrid.hybrid.divergence import DivergenceLimits, DivergenceWatch, Level, Trouble, Verdict
 from minihybrid.hybrid.hindsight import HindsightConfig
 from minihybrid.hybrid.payoff import PayoffConfig
 from minihybrid.hybrid.predictors import DriftConfig, Prediction
@@ -99,13 +99,10 @@ def bad(batch):
 
 def provoke(trainer, batch, *verdicts):
     """Let the watch say these things about the next real steps, and return the notes of the steps."""
-    said, observe = iter(verdicts), trainer.watch.observe
-    trainer.watch.observe = lambda *args, **options: next(said)
-    notes = []
-    for _ in verdicts:
-        notes.append(trainer.step(batch).note)
-    trainer.watch.observe = observe
-    return notes
+    said = iter(verdicts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DivergenceWatch, "observe", lambda *args, **options: next(said))
+        return [trainer.step(batch).note for _ in verdicts]
 
 
 WARNING = Verdict(Level.WARNING, Trouble.LOSS, "provoked.")
@@ -138,7 +135,7 @@ def test_rollback_and_retry_then_abort(made, loader):
     result = trainer.step(bad(next(loader)))
     assert result.note.startswith("RollbackAndRetry: the loss is nan.") and trainer.phase is Phase.FULL
     assert trainer.model_wrapper.weights.tobytes() == good.model.vector.tobytes()
-    assert trainer.optimizer_wrapper.steps == 1 and trainer.optimizer_wrapper.learning_rate() == 0.005
+    assert trainer.optimizer_wrapper.steps == 0 and trainer.optimizer_wrapper.learning_rate() == 0.005
     assert trainer.step(next(loader)).note == ""
     trainer.step(bad(next(loader)))
     with pytest.raises(DivergenceError, match=r"step \d+ was not applied, .* the loss is nan.*Lower the learning rate"):
@@ -368,6 +365,7 @@ def test_the_loss_that_is_foretold_is_a_number_with_and_without_the_pay_off_test
 
 def test_a_step_that_was_rolled_back_is_not_observed(made, loader):
     trainer, seen = made(), []
+    trainer.predictor = push(trainer, 0.0)
     for _ in range(3):
         trainer.step(next(loader))
     trainer.predictor.observe = seen.append
@@ -388,9 +386,7 @@ def test_a_schedule_that_fails_leaves_streams_and_position(loader):
     rng = mh.Rng(0)
     model = mh.nn.Sequential([mh.nn.DropoutConfig(0.5).init(rng), mh.nn.LinearConfig(64, 10).init(rng)])
     schedule = lambda step: 0.01 if step < 2 else 1 / 0  # noqa: E731
-    trainer = HybridTrainer(
-        ModelWrapper(model, classify), OptimizerWrapper(mh.optim.Adam(), schedule), HybridConfig.full_batch()
-    )
+    trainer = HybridTrainer(ModelWrapper(model, classify), OptimizerWrapper(mh.optim.Adam(), schedule), CONFIG)
     batch = next(loader)
     for _ in range(2):
         trainer.step(batch)
@@ -492,3 +488,37 @@ def test_a_cycle_without_a_prediction_uses_up_no_batch(made, loader):
     trainer.ledger.probe_batches = 3.0
     results = [trainer.step(next(loader)) for _ in range(60)]
     assert not any(result.predicted for result in results) and trainer.ledger.backward_passes == 60
+
+
+def test_what_recovery_returns_to_has_been_seen_to_be_well(made, loader):
+    """One step with a wild learning rate: the weights after it are never taken for good ones."""
+    schedule = lambda step: 1e20 if step == 0 else 0.01  # noqa: E731
+    config = dataclasses.replace(CONFIG, recovery=RecoveryConfig(skips=1, rollbacks=3))
+    model = mh.nn.LinearConfig(64, 10).init(mh.Rng(0))
+    trainer = HybridTrainer(ModelWrapper(model, classify), OptimizerWrapper(mh.optim.SGD(), schedule), config)
+    before = trainer.model_wrapper.weights.copy()
+    trainer.step(next(loader))
+    assert trainer._good.model.vector.tobytes() == before.tobytes()
+
+
+def test_a_rollback_takes_the_read_out_and_the_watch_back(made, loader):
+    trainer = made(dataclasses.replace(CONFIG, predictor=DriftConfig()))
+    kept = trainer.snapshot()
+    for _ in range(30):
+        trainer.step(next(loader))
+    trainer.restore(kept)
+    assert trainer.predictor.readout() is None and trainer.watch.steps == 0
+
+
+def test_forward_passes_that_came_to_nothing_are_charged(made, loader):
+    trainer = made()
+    trainer.step(next(loader))
+    trainer.step(bad(next(loader)))
+    assert trainer.ledger.gradient_equivalents == pytest.approx(1 + 1 / 3)
+
+
+def test_parameters_that_are_no_numbers_are_rolled_back_not_skipped(made, loader):
+    trainer = made()
+    trainer.step(next(loader))
+    infinite = DivergenceWatch().observe(1.0, 1.0, parameter_norm=float("inf"))
+    assert provoke(trainer, next(loader), infinite)[0].startswith("RollbackAndRetry: the parameter norm is inf.")

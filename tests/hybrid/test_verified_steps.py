@@ -8,6 +8,7 @@ import pytest
 import minihybrid as mh
 from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWrapper, OptimizerWrapper, Phase
 from minihybrid.hybrid.predictors import Prediction, QuasiNewtonConfig
+from minihybrid.hybrid.trainer import Trial
 from minihybrid.hybrid.verify import NextGradient
 
 CONFIG = HybridConfig.full_batch()
@@ -48,11 +49,9 @@ def classify(model, batch):
     return model, mh.nn.cross_entropy(model(mh.Tensor(batch.inputs)), batch.targets)
 
 
-def network(dropout=0.0):
+def network():
     rng = mh.Rng(0)
     layers = [mh.nn.LinearConfig(64, 16).init(rng), mh.nn.BatchNorm1dConfig(16).init(), mh.nn.Tanh()]
-    if dropout:
-        layers.append(mh.nn.DropoutConfig(dropout).init(rng))
     return mh.nn.Sequential([*layers, mh.nn.LinearConfig(16, 10).init(rng)])
 
 
@@ -112,7 +111,7 @@ def test_what_the_predictor_sees_are_losses_and_gradients_where_they_were_taken(
 def test_a_jump_that_makes_the_loss_rise_is_cut_twice_and_then_taken_back_to_the_bit(batch):
     shape = ModelWrapper(network(), classify).weights.shape
     push = Push(mh.Rng(1).normal(shape, std=1e3))
-    trainer = made(push, model=network(dropout=0.2))
+    trainer = made(push)
     until(trainer, batch, Phase.PREDICT)
     before, (_, start, _, candidate) = everything(trainer), push.seen[-1]
     passes, delta = trainer.ledger.backward_passes, push.deltas[0]
@@ -261,3 +260,33 @@ def test_no_room_for_a_history_is_no_prediction(batch):
     results = [trainer.step(batch) for _ in range(20)]
     assert not trainer.plan.predicts and trainer.ledger.backward_passes == 20
     assert not any(result.predicted for result in results)
+
+
+def test_a_model_that_draws_random_numbers_cannot_be_verified_by_the_next_step():
+    model = mh.nn.Sequential([mh.nn.DropoutConfig(0.5).init(mh.Rng(0)), mh.nn.LinearConfig(64, 10).init(mh.Rng(0))])
+    with pytest.raises(ValueError, match=r"the model draws random numbers \(layers.0.rng\), so their losses cannot be"):
+        made(model=model)
+
+
+def test_a_rise_that_rounding_explains_is_none():
+    trial = Trial(start=None, level=0.5, before="a snapshot")
+    assert not trial.refuses(0.5 * (1 + 1e-7)) and trial.refuses(0.5 * (1 + 1e-5)) and trial.refuses(float("nan"))
+
+
+def test_a_step_that_fails_after_a_jump_was_passed_moves_averages_once(batch):
+    shape = ModelWrapper(network(), classify).weights.shape
+    push, optimizer = Push(np.full(shape, 1e-3, np.float32)), mh.optim.Ema(mh.optim.Adam(), 0.9)
+    wrapper = OptimizerWrapper(optimizer, 1e-9)
+    trainer = HybridTrainer(ModelWrapper(network(), classify), wrapper, CONFIG, predictor=push)
+    until(trainer, batch, Phase.PREDICT)
+    trainer.step(batch)
+    trainer._on_trial = dataclasses.replace(trainer._on_trial, level=1e9)
+    step, before = wrapper.step, optimizer.snapshot()[0][2]["average"].copy()
+    wrapper.step = lambda model: 1 / 0
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            trainer.step(batch)
+    wrapper.step = step
+    trainer.step(batch)
+    np.testing.assert_allclose(optimizer.snapshot()[0][2]["average"] - before, 1e-3, atol=1e-5)
+    assert trainer.ledger.predictions_accepted == 1
