@@ -41,9 +41,9 @@ def trainer(workload: Any, kind: str) -> Any:
         return FullTrainer(model, OptimizerWrapper(mh.optim.Ema(mh.optim.Adam(), 0.99), LR))
     made = HybridTrainer(model, OptimizerWrapper(mh.optim.Adam(), LR), HybridConfig.minibatch(), itertools.repeat(None))
     # As after twenty cycles in which prediction lost, and no cycle from here on tries it again.
-    gains = {"with": [0.0] * 20, "without": [1.0 + 0.01 * i for i in range(20)]}
-    made.payoff.load_state_dict({**made.payoff.state_dict(), "gains": gains})
-    made.payoff.config = mh.hybrid.PayoffConfig(retry=10**9)
+    lost = [(True, 0.0), (False, 1.0)] * 20 + [(False, 1.1)]
+    made.payoff.load_state_dict({**made.payoff.state_dict(), "cycles": lost})
+    made.payoff.config = mh.hybrid.PayoffConfig(retry=10**9, remembered=10**9)
     return made
 
 
