@@ -109,7 +109,7 @@ def test_host_is_a_copy():
 
 def test_memory_in_use_grows_with_what_is_held():
     before = Device("cpu").memory_in_use()
-    held = np.ones(4_000_000)
+    held = np.ones(8_000_000)  # more than the C library may serve from memory that was freed before
     assert Device("cpu").memory_in_use() - before > held.nbytes // 2
 
 
