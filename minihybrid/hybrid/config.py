@@ -44,8 +44,8 @@ class HybridConfig(Config):
     The cycle: `warmup` real steps once, then again and again `full` real steps, one prediction, `correct` real steps.
     After k rejections in a row the next 2^(k-1) predictions, at most `longest_wait`, are skipped: Correct is `full`
     longer for each. A prediction stands for `horizon` real steps, or for as many as the forecast of the loss reaches
-    with `confidence` (0 to do without a forecast); its scale never takes it beyond `max_horizon`. Nothing is tried
-    where the predictor's own confidence is below `coherence`.
+    with `confidence` (0 to do without a forecast, which reaches 80 steps at most); its scale never takes it beyond
+    `max_horizon`. Nothing is tried where the predictor's own confidence is below `coherence`.
 
     The parts: the `predictor`; how far it is trusted (`trust`); whether a jump is taken back late (`hindsight`) and
     whether predicting pays (`payoff`), how proposals are corrected (`correction`), what describes the run (`state`):

@@ -68,8 +68,8 @@ class GradientInfo:
 class ModelWrapper(Generic[M]):
     """Owns a model and computes with it: `forward`, then `backward`, then an optimizer's step.
 
-    Whatever the user's function raises or returns, the model is in the cell afterwards, and its random streams stand
-    where they stood.
+    Whatever the user's function raises or returns, the model is in the cell afterwards; where it failed, its random
+    streams stand where they stood.
 
     >>> import minihybrid as mh
     >>> import numpy as np

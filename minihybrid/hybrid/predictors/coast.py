@@ -36,7 +36,7 @@ class Coast(Stateful):
     """Proposes the displacement of `horizon` steps with gradients of zero, at the last learning rate.
 
     A real step makes one pass, a proposal about ten for each step of the horizon. The optimizer is not part of its
-    state: after `load_state_dict` it has nothing to say until the next real step.
+    state: a new one that was given a state has nothing to say until the next real step.
 
     >>> import numpy as np, minihybrid as mh
     >>> optimizer, w = mh.optim.SGD(momentum=0.5), mh.Param(np.zeros(1, np.float32))
