@@ -26,10 +26,14 @@ OUTER = replace(MINIBATCH, full=20, correct=0, horizon=20, coherence=0.0, hindsi
 
 @dataclass(frozen=True)
 class Configs:
-    """The configuration for full batches, and that for others; None where the method is not meant for them."""
+    """The configuration for full batches, and that for others; None where the method is not meant for them.
+
+    Tuning begins at the learning rate `lr`.
+    """
 
     full_batch: HybridConfig | None = None
     minibatch: HybridConfig | None = None
+    lr: float = 0.02
 
     def of(self, task: Task) -> HybridConfig | None:
         """The one for a task."""
@@ -41,7 +45,7 @@ class Configs:
 
 
 HYBRIDS = {
-    "hybrid/quasi-newton": Configs(full_batch=replace(FULL_BATCH, predictor=QuasiNewtonConfig())),
+    "hybrid/quasi-newton": Configs(full_batch=replace(FULL_BATCH, predictor=QuasiNewtonConfig()), lr=0.1),
     "hybrid/rre": Configs(full_batch=replace(WINDOWS, predictor=RreConfig())),
     "hybrid/dmd": Configs(full_batch=replace(WINDOWS, predictor=DmdConfig())),
     "hybrid/drift": Configs(minibatch=replace(MINIBATCH, predictor=DriftConfig())),
@@ -61,7 +65,7 @@ def tuned(base: str, configs: Configs) -> Iterator[Method]:
     """A hybrid trainer as a method with a learning rate of its own."""
     for shape, name in shaped(base).items():
         train, settings = stepwise(predicting(configs), shape), described(configs, shape)
-        yield Method(name, train, settings, 0.02, fits=configs.fit, complete=shape == "linear")
+        yield Method(name, train, settings, configs.lr, fits=configs.fit, complete=shape == "linear")
 
 
 def predicting(configs: Configs) -> MakeTrainer:

@@ -26,8 +26,8 @@ from minihybrid.compare.tasks import Folder
 from minihybrid.compare.tuning import SIDE, tuned
 from minihybrid.compare.workers import Workers, task_of
 
-TUNING_SEEDS = (1000, 1001)
-"""Of the runs that a learning rate is chosen by; nobody reports them. The first alone serves where nothing is noisy."""
+FIRST_TUNING_SEED = 1000
+"""Of the runs that a learning rate is chosen by."""
 
 Pair: TypeAlias = tuple[str, str]  # task and method
 CURVES = "curves"
@@ -99,7 +99,7 @@ class Study:
         expected = {}
         for name, method in pairs:
             task, lr = self._task(name), METHODS[method].lr
-            tuning = 0 if lr is None or task.lr or task.tuned_on else (2 * SIDE + 2) * len(_tuning_seeds(task))
+            tuning = 0 if lr is None or task.lr or task.tuned_on else (2 * SIDE + 2) * self.suite.tuning_seeds
             expected[name, method] = self.suite.seeds + tuning
             expected[name, CURVES] = 0 if task.tuned_on else 2 * self.suite.seeds * len(self.suite.shares)
         return expected
@@ -159,9 +159,10 @@ class Study:
         if task.tuned_on is not None:
             return self.learning_rate(task.tuned_on, method.name)
         budget = float(self.suite.budgets[task.name])
+        seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.suite.tuning_seeds)
 
         def loss_at(lr: float) -> float:
-            entries = [Entry(task.name, method.name, seed, lr, budget) for seed in _tuning_seeds(task)]
+            entries = [Entry(task.name, method.name, seed, lr, budget) for seed in seeds]
             runs = map(self._run, entries)
             return statistics.fmean(math.inf if run.diverged else getattr(run.end, task.aim) for run in runs)
 
@@ -187,7 +188,3 @@ class Study:
                 self.found.failed.append(entry)
         self.watcher.ran((entry.task, entry.method), seconds)
         return run
-
-
-def _tuning_seeds(task: Task) -> tuple[int, ...]:
-    return TUNING_SEEDS[:1] if task.full_batch else TUNING_SEEDS

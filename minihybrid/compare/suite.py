@@ -12,8 +12,9 @@ from minihybrid.compare import methods, tasks
 class Suite:
     """`tasks` and `methods` are the names that take part; `budgets` are in gradient equivalents, by task.
 
-    Losses are looked at `full_batch_points` or `minibatch_points` times in a run. `shares` of the budget are run by the
-    baselines beside the whole, for their curves of loss against budget.
+    Losses are looked at `full_batch_points` or `minibatch_points` times in a run. Learning rates are chosen by runs
+    with `tuning_seeds` seeds of their own, which nobody reports. `shares` of the budget are run by the baselines beside
+    the whole, for their curves of loss against budget.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Suite:
     tasks: tuple[str, ...]
     methods: tuple[str, ...]
     budgets: Mapping[str, int]
+    tuning_seeds: int = 2
     full_batch_points: int = 200
     minibatch_points: int = 40
     shares: tuple[float, ...] = (0.5, 0.7, 1.4, 2.0)
@@ -29,6 +31,7 @@ class Suite:
 FULL = Suite(
     "full",
     seeds=5,
+    tuning_seeds=3,
     tasks=tuple(tasks.names()),
     methods=tuple(methods.METHODS),
     budgets={

@@ -7,8 +7,9 @@ and return the next; they change nothing and remember nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from minihybrid.hybrid.config import HybridConfig
 
@@ -29,8 +30,7 @@ class Phase(StrEnum):
     CORRECT = "correct"
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """Where a run stands: `done` of the `length` actions of a phase are behind it; and the knobs.
 
     `trust` limits the next prediction, `least_trust` is how small a rejection can make it. `doubt` in [0, 1) is how
@@ -94,28 +94,28 @@ class PhaseController:
     def after_step(self, position: Position) -> Position:
         """A real step was made."""
         if position.done + 1 < position.length:
-            return replace(position, done=position.done + 1)
+            return position._replace(done=position.done + 1)
         if position.phase is Phase.FULL:
-            return replace(position, phase=Phase.PREDICT, length=1, done=0)
+            return position._replace(phase=Phase.PREDICT, length=1, done=0)
         return self._full(position)
 
     def passed(self, position: Position, fell: bool) -> Position:
         """A verified real step stands: trust below 1 grows if the loss fell; the last of Warmup finds the least."""
         if position.least_trust:
             grown = min(1.0, position.trust * self.config.trust.cut)
-            return replace(position, trust=max(position.trust, grown)) if fell else position
+            return position._replace(trust=max(position.trust, grown)) if fell else position
         trust = min(1.0, position.trust * self.config.trust.cut) if fell else position.trust
         if position.phase is Phase.WARMUP:
-            return replace(position, trust=trust)
+            return position._replace(trust=trust)
         first = min(self.config.trust.largest, self.config.trust.initial * trust)
-        return replace(position, trust=first, least_trust=trust)
+        return position._replace(trust=first, least_trust=trust)
 
     def shortened(self, position: Position, jump: bool) -> Position:
         """After a jump, or a real step, the loss was higher, and it was cut."""
         if jump:
-            return replace(position, trust=max(position.least_trust, position.trust / self.config.trust.growth))
+            return position._replace(trust=max(position.least_trust, position.trust / self.config.trust.growth))
         trust = max(LEAST_TRUST, min(1.0, position.trust) / self.config.trust.cut)
-        return replace(position, trust=trust, least_trust=min(position.least_trust, trust))
+        return position._replace(trust=trust, least_trust=min(position.least_trust, trust))
 
     def accepted(self, position: Position) -> Position:
         """A probed jump was made: Correct comes next, which may confirm it."""
@@ -131,8 +131,7 @@ class PhaseController:
 
     def confirmed(self, position: Position) -> Position:
         """A jump has proved good: trust grows, doubt shrinks, Full is as long as the settings say."""
-        position = replace(
-            position,
+        position = position._replace(
             trust=min(self.config.trust.largest, position.trust * self.config.trust.growth),
             doubt=max(0.0, 1 - (1 - position.doubt) / (1 - self.config.recovery.confidence_step)),
             stretch=1.0,
@@ -145,35 +144,35 @@ class PhaseController:
         rejections = position.rejections + 1
         skipped = min(2 ** (rejections - 1), self.config.longest_wait)
         trust = max(position.least_trust, position.trust / self.config.trust.cut)
-        return self._correct(replace(position, trust=trust, rejections=rejections), skipped)
+        return self._correct(position._replace(trust=trust, rejections=rejections), skipped)
 
     # Recovery
 
     def doubted(self, position: Position) -> Position:
         """Predictions are less right than they said: the next ones need more confidence."""
         step = self.config.recovery.confidence_step
-        return replace(position, doubt=position.doubt + step * (1 - position.doubt))
+        return position._replace(doubt=position.doubt + step * (1 - position.doubt))
 
     def reduced(self, position: Position) -> Position:
         """Predictions are not worth their number: from now on Full is longer."""
-        return replace(position, stretch=position.stretch / self.config.recovery.predict_ratio_cut)
+        return position._replace(stretch=position.stretch / self.config.recovery.predict_ratio_cut)
 
     def calmed(self, position: Position) -> Position:
         """The run is in trouble: only real steps for a while, beginning now."""
         length = max(self.config.recovery.calm, self._full(position).length)
-        return replace(position, phase=Phase.FULL, length=length, done=0)
+        return position._replace(phase=Phase.FULL, length=length, done=0)
 
     def retried(self, position: Position, lr_factor: float) -> Position:
         """The run was rolled back, and goes on from there."""
-        return self._full(replace(position, lr_cut=position.lr_cut * lr_factor))
+        return self._full(position._replace(lr_cut=position.lr_cut * lr_factor))
 
     def _full(self, position: Position) -> Position:
         length = math.ceil(self.config.full * position.stretch)
-        return replace(position, phase=Phase.FULL, length=length, done=0)
+        return position._replace(phase=Phase.FULL, length=length, done=0)
 
     def _correct(self, position: Position, skipped: int) -> Position:
         length = self.config.correct + skipped * self.config.full
-        return self._enter(replace(position, phase=Phase.CORRECT, length=length, done=0))
+        return self._enter(position._replace(phase=Phase.CORRECT, length=length, done=0))
 
     def _enter(self, position: Position) -> Position:
         return position if position.length else self._full(position)

@@ -1,7 +1,5 @@
 """The controller's decisions are values, and it alone sets the knobs."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given, strategies as st
 
@@ -56,15 +54,15 @@ DECISIONS = {
 
 
 @given(st.lists(st.sampled_from(sorted(DECISIONS)), max_size=40), st.booleans())
-def test_whatever_happens_decisions_change_nothing_and_knobs_stay_within_their_limits(happenings, verified):
+def test_whatever_happens_decisions_can_be_repeated_and_knobs_stay_within_their_limits(happenings, verified):
     config = HybridConfig(warmup=2, full=3, correct=1)
     controller = PhaseController(config, verified)
     position = controller.start()
     for name in happenings:
-        before = dataclasses.replace(position)
+        before = position
         decide = getattr(controller, name)
         position = decide(before, *DECISIONS[name])
-        assert position == decide(before, *DECISIONS[name]) and before == dataclasses.replace(before)
+        assert position == decide(before, *DECISIONS[name])
         assert 0 <= position.done < position.length
         assert 0 < position.trust <= config.trust.largest and 0 <= position.doubt < 1
         assert 0 < controller.lr_scale(position) <= 1 <= controller.limit(position)
@@ -133,7 +131,7 @@ def test_too_long_first_steps_are_cut_and_trust_begins_lower():
 
 def test_a_shortened_jump_costs_trust_but_no_step_length():
     controller = PhaseController(HybridConfig.full_batch(), verified_steps=True)
-    position = dataclasses.replace(controller.start(), trust=8.0, least_trust=1.0)
+    position = controller.start()._replace(trust=8.0, least_trust=1.0)
     assert controller.shortened(position, jump=True).trust == 4.0
     assert controller.lr_scale(controller.shortened(position, jump=True)) == 1.0
     assert controller.lr_scale(controller.shortened(position, jump=False)) == 0.25
@@ -177,7 +175,7 @@ def test_after_a_rollback_the_learning_rate_is_what_recovery_made_of_it():
 
 def test_steps_that_were_cut_grow_again_where_the_loss_falls():
     controller = PhaseController(HybridConfig.full_batch(), verified_steps=True)
-    position = dataclasses.replace(controller.start(), phase=Phase.FULL, trust=4.0, least_trust=1.0)
+    position = controller.start()._replace(phase=Phase.FULL, trust=4.0, least_trust=1.0)
     for _ in range(30):
         position = controller.shortened(position, jump=False)
     assert controller.lr_scale(position) == position.least_trust == 2.0**-20, "there is a floor"
@@ -185,5 +183,5 @@ def test_steps_that_were_cut_grow_again_where_the_loss_falls():
     for _ in range(20):
         position = controller.passed(position, fell=True)
     assert controller.lr_scale(position) == 1.0 and position.trust == 1.0
-    trusted = dataclasses.replace(position, trust=8.0)
+    trusted = position._replace(trust=8.0)
     assert controller.passed(trusted, fell=True).trust == 8.0

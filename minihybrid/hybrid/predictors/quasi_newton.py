@@ -63,10 +63,13 @@ class QuasiNewtonConfig(PredictorConfig):
 
 
 class QuasiNewton(Stateful):
-    """Keeps the pairs as rows of two matrices, and all s_i.y_j: a new pair renews one row and one column of these.
+    """Keeps the pairs as rows of matrices S and Y, and the inverse of the upper triangle R of S Y', R[i, j] = s_i.y_j.
 
-    A proposal costs about 4k passes over a vector for k pairs, as in the two-loop recursion, but in five products of
-    matrices (Byrd, Nocedal and Schnabel 1994, equation 3.1); `two_loop` is its readable twin.
+    A proposal costs 4k passes over a vector for k pairs, as in the two-loop recursion, but in four products with
+    matrices: with u = R^-1 S g, what is left of g is q = g - Y' u, z = gamma P q is what H0 makes of it, and
+    H g = z + S' R^-T (D u - Y z), where D is the diagonal of R (Byrd, Nocedal and Schnabel 1994, theorem 2.2, factored
+    anew). `two_loop` is its readable twin. A new pair gives R^-1 one more column; without the oldest pair, R^-1 is what
+    it was without that one's row and column.
 
     >>> import numpy as np, minihybrid as mh
     >>> predictor, optimizer = QuasiNewton(QuasiNewtonConfig()), mh.optim.SGD()
@@ -95,7 +98,8 @@ class QuasiNewton(Stateful):
         self._spare = 0  # the row that the next pair is written to
         self._s: Any = None
         self._y: Any = None
-        self._products: Any = None
+        self._inverse: Any = None  # R^-1, at the places of the rows, whatever their age; on the host
+        self._curvatures: Any = None  # s_i.y_i
         self._start: Any = None
         self._gradient: Any = None
         self._update: Any = None
@@ -106,7 +110,7 @@ class QuasiNewton(Stateful):
         if self._s is None:
             shape = (self.config.pairs + 1, step.start.size)
             self._s, self._y = np.zeros_like(step.start, shape=shape), np.zeros_like(step.start, shape=shape)
-            self._products = np.zeros((shape[0], shape[0]))
+            self._inverse, self._curvatures = np.zeros((shape[0], shape[0])), np.zeros(shape[0])
             self._start, self._gradient = step.start.copy(), step.gradient.copy()
             self._update = step.weights - step.start
         else:
@@ -120,15 +124,19 @@ class QuasiNewton(Stateful):
         row = self._spare
         s = np.subtract(step.start, self._start, out=self._s[row])
         y = np.subtract(step.gradient, self._gradient, out=self._y[row])
+        curvature = float(np.vdot(s, y))
         lengths = math.sqrt(float(np.vdot(s, s)) * float(np.vdot(y, y)))
-        if not (math.isfinite(lengths) and float(np.vdot(s, y)) > self.config.curvature * lengths):
-            s[...] = y[...] = 0  # rows beside the pairs take part in products, with coefficients of 0
+        if not (math.isfinite(lengths) and curvature > self.config.curvature * lengths):
+            s[...] = y[...] = 0  # a row beside the pairs takes part in products, with a coefficient of 0
             return
-        self._products[row, :] = _host(self._y @ s)
-        self._products[:, row] = _host(self._s @ y)
         self._order.append(row)
         full = len(self._order) > self.config.pairs
-        self._spare = self._order.pop(0) if full else len(self._order)
+        self._spare = spare = self._order.pop(0) if full else len(self._order)
+        inverse = self._inverse
+        inverse[spare, :] = inverse[:, spare] = 0
+        inverse[:, row] = inverse @ _host(self._s @ y) / -curvature
+        inverse[row, row] = 1 / curvature
+        self._curvatures[row] = curvature
 
     def predict(self, horizon: int, trust: float = 1.0) -> Prediction | None:
         """See `Predictor`: one real step, whatever the horizon; no longer than `trust` times the last update was."""
@@ -148,25 +156,19 @@ class QuasiNewton(Stateful):
 
     def _direction(self) -> Any:
         """-H g; None where the newest pair is too small for numbers."""
-        g, order, scaling = self._gradient, self._order, self._scaling
-        rows = slice(len(order) + 1)  # of the pairs, and the spare
-        s, y, square = self._s[rows], self._y[rows], np.ix_(order, order)
-        scaled = y * scaling
-        y_scaled_y, products = _host(scaled @ y.T)[square], self._products[square]
-        if not 0 < y_scaled_y[-1, -1] < math.inf:
+        g, scaling, newest = self._gradient, self._scaling, self._order[-1]
+        rows = slice(len(self._order) + 1)  # of the pairs, and the spare
+        s, y, inverse = self._s[rows], self._y[rows], self._inverse[rows, rows]
+        scaled_length = float(np.vdot(y[newest], scaling * y[newest]))
+        if not 0 < scaled_length < math.inf:
             return None
-        gamma = products[-1, -1] / y_scaled_y[-1, -1]
-        inverse = np.linalg.inv(np.triu(products))
-        middle = gamma * y_scaled_y
-        middle.flat[:: len(order) + 1] += products.diagonal()
-        u = inverse @ _host(s @ g)[order]
-        v = inverse.T @ (middle @ u - gamma * _host(scaled @ g)[order])
-        along_s, along_y = np.zeros((2, len(s)))
-        along_s[order], along_y[order] = -v, gamma * u
-        direction = self._on_device(along_y) @ scaled
-        direction += self._on_device(along_s) @ s
-        direction -= (float(gamma) * scaling) * g
-        return direction
+        u = inverse @ _host(s @ g)
+        z = g - self._on_device(u) @ y
+        z *= scaling
+        z *= float(self._curvatures[newest]) / scaled_length
+        v = (self._curvatures[rows] * u - _host(y @ z)) @ inverse
+        z += self._on_device(v) @ s
+        return np.negative(z, out=z)
 
     def _on_device(self, coefficients: Any) -> Any:
         return Device.of(self._gradient).array(coefficients, self._gradient.dtype)
