@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.bars import HEADROOM, Verdict, judge
-from benchmarks.contenders import CONTENDERS, NAIVE, OPTIMISED, OURS
+from benchmarks.bars import HEADROOM, MEMORY_BARS, Verdict, judge
+from benchmarks.contenders import CONTENDERS, NAIVE, OPTIMISED, OURS, PLAN
 from benchmarks.memory import measure
 from benchmarks.race import Entry, Result, race
 from benchmarks.timing import in_fresh_processes
@@ -71,6 +71,14 @@ def tables(rows: list[report.Row], absent: Absent, verdicts: list[Verdict], head
         allowed = f", with {headroom - 1:.0%} headroom" if headroom > 1 else ""
         header = ["", "ratio of", "at most", "found", "95 % interval", ""]
         parts += [f"What was to be reached{allowed}:", report.table(header, body)]
+    peaks = {(row["workload"], row["contender"]): row["peak_bytes"] for row in rows}
+    body = []
+    for bar in MEMORY_BARS:
+        if (peak := peaks.get((bar.workload, bar.contender))) is not None:
+            verdict = "missed" if peak > bar.limit else "met"
+            body.append([bar.workload, bar.contender, f"{bar.limit / 1e3:.0f}", f"{peak / 1e3:.1f}", verdict])
+    if body:
+        parts += ["Transient memory, kB:", report.table(["", "of", "at most", "found", ""], body)]
     if absent:
         parts += ["Did not take part:", "\n".join(f"- {who} ({', '.join(where)})" for who, where in absent.items())]
     return "\n\n".join(parts)
@@ -91,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the rows to this file, and leave the README alone")
     options = parser.parse_args(arguments)
 
-    compared = [NAIVE, OPTIMISED, OURS] if options.check else list(CONTENDERS)
+    compared = [NAIVE, OPTIMISED, OURS, PLAN] if options.check else list(CONTENDERS)
     workloads, contenders = options.workload or list(WORKLOADS), options.contender or compared
     rounds, processes = (5, 1) if options.quick else (options.rounds, options.processes)
     with_memory = not (options.quick or options.no_memory or options.check)

@@ -1,8 +1,7 @@
 """minihybrid: automatic differentiation from scratch, and a trainer that predicts."""
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minihybrid import autodiff as autodiff
 from minihybrid.autodiff import ops as ops
@@ -40,18 +39,21 @@ from minihybrid.rng import Rng as Rng
 
 if TYPE_CHECKING:
     from minihybrid import data as data, hybrid as hybrid, nn as nn, optim as optim, train as train
+    from minihybrid.train.compiled import compile as compile
 
 __version__ = "0.1.0"
 
 _FLOORS_ABOVE = ("data", "hybrid", "nn", "optim", "train")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     # Loaded when they are first touched: who wants tensors and gradients alone should not wait for the rest.
     if name in _FLOORS_ABOVE:
         return importlib.import_module(f"minihybrid.{name}")
+    if name == "compile":
+        return importlib.import_module("minihybrid.train.compiled").compile
     raise AttributeError(f"minihybrid has no attribute {name!r}.")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_FLOORS_ABOVE]
+    return [*globals(), *_FLOORS_ABOVE, "compile"]

@@ -122,9 +122,10 @@ def train(options: argparse.Namespace) -> int:
     batches = DataLoader(task.train, options.batch_size, rng.split(), drop_last=True)
     guard = DataLoader(task.guard, min(GUARD_BATCH, len(task.guard)), rng.split(), drop_last=True)
     whole = options.batch_size == len(task.train)
-    preset = HybridConfig.full_batch() if whole else HybridConfig.minibatch()
+    preset = replace(HybridConfig.full_batch() if whole else HybridConfig.minibatch(), compile=options.compile)
     hybrid = preset if options.trainer == "hybrid" else None
-    trainer = FullTrainer(model, stepper) if hybrid is None else HybridTrainer(model, stepper, hybrid, guard)
+    full = FullTrainer(model, stepper, options.compile)
+    trainer = full if hybrid is None else HybridTrainer(model, stepper, hybrid, guard)
 
     config = {
         "version": minihybrid.__version__,
@@ -244,6 +245,9 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     _add_choice(training, "--schedule", SCHEDULES, "how the learning rate goes on", default="cosine")
     training.add_argument(
         "--clip", metavar="NORM", type=_positive, help="limit the global norm of the gradients (default: no limit)"
+    )
+    training.add_argument(
+        "--compile", action="store_true", help="record loss and gradients once, then replay them: the same, but faster"
     )
     training.add_argument(
         "--label-smoothing",

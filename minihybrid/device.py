@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Device", "DeviceError"]
+__all__ = ["Device", "DeviceError", "on_cpu"]
 
 
 class DeviceError(RuntimeError):
@@ -65,6 +65,8 @@ class Device:
             return _CPU
         if _is_cupy(array):
             return _cuda(array.device.id)
+        if (recorded := getattr(array, "__minihybrid_array__", None)) is not None:  # see autodiff/trace.py
+            return Device.of(recorded)
         raise TypeError(f"a {type(array).__name__} lives on no device: expected a NumPy or CuPy array")
 
     def array(self, array: Any, dtype: DTypeLike | None = None) -> Any:
@@ -73,6 +75,8 @@ class Device:
         >>> Device("cpu").array([1, 2], dtype="float32")
         array([1., 2.], dtype=float32)
         """
+        if hasattr(array, "__minihybrid_array__"):
+            return array.astype(dtype or array.dtype)
         if self.name == "cpu":
             return np.array(array.get() if _is_cupy(array) else array, dtype, order="C")
         with self.xp.cuda.Device(self.index):
@@ -84,7 +88,7 @@ class Device:
         >>> Device("cpu").host(np.arange(3))
         array([0, 1, 2])
         """
-        copy: NDArray[Any] = _CPU.array(array)
+        copy: NDArray[Any] = np.array(array.get() if _is_cupy(array) else array, order="C")
         return copy
 
     def memory_in_use(self) -> int:
@@ -111,6 +115,11 @@ class Device:
 
     def __reduce__(self) -> tuple[type["Device"], tuple[str]]:
         return Device, (self.name,)  # a module cannot be pickled, its device's name can
+
+
+def on_cpu(array: Any) -> bool:
+    """Whether an array is NumPy's, or stands for one of NumPy's while a step is recorded (autodiff/trace.py)."""
+    return isinstance(getattr(array, "__minihybrid_array__", array), np.ndarray)
 
 
 def _is_cupy(array: object) -> TypeGuard[Any]:

@@ -354,6 +354,11 @@ SAMPLES = {
         on=(reals, Choice((0, 1, 2))),
         numpy=_cross_entropy,
     ),
+    "mean_squared_error": Samples(
+        *(call((2, 3), (2, 3)), call((4,), (4,)), call((), ())),
+        numpy=lambda x, y: ((x - y) ** 2).mean(),
+        complex_step=False,
+    ),
     # shapes
     "broadcast_to": Samples(call((3, 1), shape=(2, 3, 4)), call((), shape=(2,)), call((2, 1), shape=(2, 0))),
     "expand_dims": Samples(call((2, 3), axis=1), call((), axis=0), call((2, 0), axis=(0, -1))),

@@ -23,6 +23,7 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "optimised NumPy": ("optimised", {}),
     "GEMM only": ("gemm", {}),
     "minihybrid eager": ("ours", {}),
+    "minihybrid plan": ("ours", {"through": "compile"}),
     "PyTorch eager": ("pytorch", {"foreach": False}),
     "PyTorch foreach": ("pytorch", {"foreach": True}),
     "PyTorch fused": ("pytorch", {"fused": True}),
@@ -31,7 +32,8 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "MyGrad": ("in_mygrad", {}),
 }
 
-NAIVE, OPTIMISED, OURS, TORCH, JAX = "naive NumPy", "optimised NumPy", "minihybrid eager", "PyTorch eager", "JAX jit"
+NAIVE, OPTIMISED, OURS, PLAN = "naive NumPy", "optimised NumPy", "minihybrid eager", "minihybrid plan"
+TORCH, JAX = "PyTorch eager", "JAX jit"
 
 FLOORS = ("GEMM only",)  # they train nothing, so there is no loss to compare
 

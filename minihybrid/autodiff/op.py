@@ -21,6 +21,7 @@ Nothing is copied for the graph: who passes an array of his own to an op leaves 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,6 +109,7 @@ def op(
         name, arity, variadic = signature.name, signature.arity, signature.variadic
         table = {argument: Formula(function, signature) for argument, function in formulas.items()}
         pairs = [(signature.positions[argument], formula) for argument, formula in table.items()]
+        operands = signature.operands(arity if variadic is None else sys.maxsize)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if kwargs or len(args) != arity:
@@ -127,13 +129,15 @@ def op(
                     array = argument.array
                     if argument.node is not None:
                         tracked = True
-                    if array.dtype is not dtype:
+                    if array.dtype is not dtype and len(values) in operands:
                         mixed = mixed or dtype is not None
                         dtype = array.dtype
                     if (storage := argument.storage) is not None:
                         versions = (*versions, (len(values), storage, storage.generation))
                     values.append(array)
-                elif type(argument) in WEAK:
+                elif type(argument) in WEAK or (
+                    type(argument) is np.ndarray and (argument.dtype is dtype or len(values) not in operands)
+                ):
                     values.append(argument)
                 else:
                     values.append(argument.item() if isinstance(argument, np.generic) else argument)

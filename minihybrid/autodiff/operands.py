@@ -6,17 +6,19 @@ and two different float dtypes are a mistake (a float64 leak costs twice the tim
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minihybrid.autodiff.tensor import Array, Tensor
-from minihybrid.device import Device
+from minihybrid.autodiff.trace import Number, opaque_call
+from minihybrid.device import Device, on_cpu
 
 if TYPE_CHECKING:
     from minihybrid.autodiff.formula import Signature
 
-WEAK = frozenset({int, float, bool, complex, type(None), str, slice, type, type(Ellipsis)})
+WEAK = frozenset({Number, int, float, bool, complex, type(None), str, slice, type, type(Ellipsis)})
 
 
 def agree(signature: Signature, values: list[Any]) -> None:
@@ -80,6 +82,20 @@ def require_axis(op: str, axis: int, x: Any) -> int:
         axes = f"the axes 0 to {x.ndim - 1}, or -1 to {-x.ndim} from the last" if x.ndim else "no axis"
         raise IndexError(f"{op}: axis is {axis}; x of shape {tuple(x.shape)} has {axes}.")
     return axis % int(x.ndim)
+
+
+def require_between(array: Any, low: int, high: int, sentence: Callable[[int, int], str]) -> None:
+    """Raise IndexError unless all elements lie in low..high-1; `sentence` is given the lowest and the highest.
+
+    On a GPU nothing is checked: looking would wait for it.
+    """
+    if on_cpu(array):
+        opaque_call(_check_between, array, low, high, sentence)
+
+
+def _check_between(array: Array, low: int, high: int, sentence: Callable[[int, int], str]) -> None:
+    if array.size and not low <= array.min() <= array.max() < high:
+        raise IndexError(sentence(int(array.min()), int(array.max())))
 
 
 _HINTS = {

@@ -60,10 +60,10 @@ class FlatGradient:
         self.escaped = False  # whether somebody outside may hold a view
         self.released_at: str | None = None
 
-    def release(self) -> None:
-        """Give the vector back for the next backward pass, unless a view of it was handed out."""
+    def release(self, where: str = "") -> None:
+        """Give the vector back, at line `where`, for the next backward pass, unless a view of it was handed out."""
         self.require()
-        self.released_at = caller()
+        self.released_at = where or caller()
         self._pool()
 
     def __del__(self) -> None:
@@ -71,7 +71,9 @@ class FlatGradient:
             self._pool()
 
     def _pool(self) -> None:
-        if not (self.escaped or self.storage.deserted):
+        # While a step is recorded, the storage holds other kinds of arrays.
+        fits = type(self.vector) is type(self.storage.values)
+        if fits and not (self.escaped or self.storage.deserted):
             self.storage.pool.append((self.vector, self.views))
 
     def require(self) -> None:
@@ -90,6 +92,7 @@ class Storage:
 
     __slots__ = (
         "__weakref__",
+        "_positions",
         "borrowed",
         "changed_at",
         "deserted",
@@ -119,11 +122,19 @@ class Storage:
         self.generation = 0
         self.changed_at = ""
         self.pool: list[tuple[Any, list[Any]]] = []
+        self._positions: dict[str, int] | None = None
         self.borrowed: weakref.WeakSet[Any] = weakref.WeakSet()
         self.deserted = False
         self.merged: list[weakref.ref[Storage]] = [
             ref for storage in merged for ref in (weakref.ref(storage), *storage.merged)
         ]
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """The position of each slot by its key, written as text."""
+        if self._positions is None:
+            self._positions = {str(key): position for position, key in enumerate(self.keys)}
+        return self._positions
 
     def gradient(self) -> FlatGradient:
         """An empty gradient vector, taken from the pool if one was given back."""

@@ -207,7 +207,7 @@ def _seed(result: Tensor, seed: TensorLike | None) -> Tensor:
                 f"backward: a result of shape {result.shape} has no single gradient; reduce it (sum, mean) or pass a "
                 "seed of that shape."
             )
-        return Tensor(result.device.xp.ones_like(result.array))
+        return Tensor(result.device.xp.ones(result.shape, result.dtype))
     given = seed if isinstance(seed, Tensor) else Tensor(result.device.array(np.asarray(seed), result.dtype))
     if given.shape != result.shape or given.dtype != result.dtype:
         raise ValueError(

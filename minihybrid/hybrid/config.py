@@ -50,7 +50,8 @@ class HybridConfig(Config):
     The parts: the `predictor`; how far it is trusted (`trust`); whether a jump is taken back late (`hindsight`) and
     whether predicting pays (`payoff`), how proposals are corrected (`correction`), what describes the run (`state`):
     None does without. `divergence` and `recovery` say what trouble is and what is done about it, `memory` what may be
-    kept.
+    kept. With `compile`, loss and gradients come from a plan (see `mh.compile`), but for steps that verify the one
+    before: by their loss it is decided whether there is a backward pass.
 
     Raises ValueError, one sentence, for values that make no sense.
 
@@ -80,6 +81,7 @@ class HybridConfig(Config):
     divergence: DivergenceLimits = DivergenceLimits()
     recovery: RecoveryConfig = RecoveryConfig()
     memory: MemoryBudget = MemoryBudget()
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("warmup", 0), ("full", 1), ("correct", 0), ("horizon", 1), ("longest_wait", 0)):
@@ -88,6 +90,7 @@ class HybridConfig(Config):
         self.require("max_horizon", reaches, f"an integer of at least the horizon, {self.horizon}")
         self.require("confidence", is_number(self.confidence) and 0 <= self.confidence < 1, "a number in [0, 1)")
         self.require("coherence", is_number(self.coherence) and 0 <= self.coherence <= 1, "a number in [0, 1]")
+        self.require("compile", isinstance(self.compile, bool), "True or False")
         fits = isinstance(self.predictor, PredictorConfig)
         self.require("predictor", fits, "the settings of a predictor, as DriftConfig()")
         for name, kind in _PARTS.items():

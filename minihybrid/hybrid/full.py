@@ -17,6 +17,8 @@ M = TypeVar("M", bound=Module)
 class FullTrainer(Generic[M]):
     """Forward, backward and an optimizer's step for every batch. `ledger` tells what was spent.
 
+    With `compiled`, loss and gradients come from a plan (see `mh.compile`): the same to the bit, and sooner.
+
     >>> import minihybrid as mh
     >>> from minihybrid.hybrid import FullTrainer, ModelWrapper, OptimizerWrapper
     >>> def forward(model, batch):
@@ -29,7 +31,10 @@ class FullTrainer(Generic[M]):
     (True, 10)
     """
 
-    def __init__(self, model_wrapper: ModelWrapper[M], optimizer_wrapper: OptimizerWrapper) -> None:
+    def __init__(
+        self, model_wrapper: ModelWrapper[M], optimizer_wrapper: OptimizerWrapper, compiled: bool = False
+    ) -> None:
+        self.compiled = compiled
         self.model_wrapper = model_wrapper
         self.optimizer_wrapper = optimizer_wrapper
         self.ledger = Ledger()
@@ -64,7 +69,13 @@ class FullTrainer(Generic[M]):
         return self._result(phase, loss, learning_rate, gradient_norm=norm)
 
     def _forward(self, batch: Batch) -> float:
-        return float(self.model_wrapper.forward(batch).item())
+        at_once = self.compiled and self._backward_follows()
+        loss = self.model_wrapper.forward_compiled(batch) if at_once else self.model_wrapper.forward(batch)
+        return float(loss.item())
+
+    def _backward_follows(self) -> bool:
+        """Whether a forward pass is followed by a backward pass, if its loss is finite."""
+        return True
 
     def _backward(self) -> float:
         """Make the gradients, and return their norm."""

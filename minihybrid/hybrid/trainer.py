@@ -117,13 +117,14 @@ class HybridTrainer(FullTrainer[M]):
         predictor: Predictor | None = None,
         rng: Rng | None = None,
     ) -> None:
-        super().__init__(model_wrapper, optimizer_wrapper)
+        config = config or HybridConfig()
+        super().__init__(model_wrapper, optimizer_wrapper, config.compile)
         if guard is not None and not hasattr(guard, "__next__"):
             raise TypeError(
                 f"HybridTrainer: the guard is a {type(guard).__name__}; expected an iterator of batches without end, "
                 "such as a DataLoader."
             )
-        self.config = config = config or HybridConfig()
+        self.config = config
         self.guard = guard
         self.plan = self._planned(config, predictor)
         self.predictor: Predictor = predictor or self._configured(config)
@@ -304,6 +305,9 @@ class HybridTrainer(FullTrainer[M]):
         self._examples.add(len(batch.inputs))
         self._position = self.controller.after_step(self._position)
         return self._judge(self._result(str(self._acting), loss, learning_rate, gradient_norm=norm))
+
+    def _backward_follows(self) -> bool:
+        return self._on_trial is None
 
     def _judge(self, result: StepResult) -> tuple[StepResult, bool]:
         """What is to be said, and done, after a real step."""

@@ -25,6 +25,7 @@ from minihybrid.optim.gradients import GradientsParams
 from minihybrid.optim.optimizer import Optimizer
 from minihybrid.optim.schedule import Constant, Schedule
 from minihybrid.rng import Rng
+from minihybrid.train.compiled import compile
 
 M = TypeVar("M", bound=Module)
 
@@ -89,6 +90,8 @@ class ModelWrapper(Generic[M]):
         self.forward_fn = forward_fn
         self._loss: Tensor | None = None
         self._gradients: GradientsParams | None = None
+        self._found: GradientInfo | None = None  # what `backward` will say, where it is done already
+        self._compiled = compile(_loss_and_gradients)
         self._rngs: dict[str, Rng] = {}  # of the model with these fields: walking the tree each time would be slow
         self._buffers: dict[str, Buffer] = {}
         self._rngs_of: Any = None
@@ -133,6 +136,26 @@ class ModelWrapper(Generic[M]):
                 self.cancel()
         return loss
 
+    def forward_compiled(self, batch: Batch) -> Tensor:
+        """The same as `forward`, with the gradients in one: both from a plan, to the bit (see `mh.compile`).
+
+        `backward` then has nothing left to do. The forward function may look at no value, and returns the model that it
+        was given. Raises PlanError where a plan cannot repeat what it does.
+        """
+        model, fields = self.model, self.model.__dict__
+        self._forget()
+        self._rewind = {path: rng.state() for path, rng in self._streams().items()}
+        self._cell = None
+        try:
+            loss, gradients = self._compiled(model, batch, self.forward_fn)
+            self._cell = model
+            self._keep(gradients, loss)
+        finally:
+            if self._cell is None:
+                self._cell = _revived(model, fields)
+                self.cancel()
+        return loss  # type: ignore[no-any-return]
+
     def evaluate(self, batch: Batch) -> float:
         """The loss of a batch in evaluation mode: nothing is recorded, and no random number of the model is used up."""
         with no_grad():
@@ -141,14 +164,21 @@ class ModelWrapper(Generic[M]):
 
     def backward(self) -> GradientInfo:
         """The gradients of the last `forward`, kept for the optimizer; raises RuntimeError without one."""
+        if self._found is not None:
+            found, self._found = self._found, None
+            return found
         if self._loss is None:
             raise RuntimeError("backward: there is no loss to start from; call forward(batch) first.")
         loss, self._loss = self._loss, None
-        self._gradients = GradientsParams.from_grads(loss.backward(), self.model)
+        self._keep(GradientsParams.from_grads(loss.backward(), self.model), loss.detach())
+        return self.backward()
+
+    def _keep(self, gradients: GradientsParams, loss: Tensor) -> None:
         storage = pack(self.model)
-        flat = self._gradients.flat(storage)
+        flat = gradients.flat(storage)
         found = zip(storage.keys, flat.views, flat.present, strict=True)
-        return GradientInfo(loss.detach(), {key: np.vdot(view, view) for key, view, present in found if present})
+        self._gradients = gradients
+        self._found = GradientInfo(loss, {key: np.vdot(view, view) for key, view, present in found if present})
 
     def gradient_into(self, vector: Any) -> None:
         """Write the gradients of the last `backward` into a vector [n], 0 where a parameter has none."""
@@ -218,7 +248,7 @@ class ModelWrapper(Generic[M]):
         self._forget()
 
     def _forget(self) -> None:
-        self._loss = self._gradients = None
+        self._loss = self._gradients = self._found = None
         self._rewind = {}
 
     def _streams(self) -> dict[str, Rng]:
@@ -288,6 +318,13 @@ class OptimizerWrapper:
 
 def _schedule(learning_rate: float | Schedule) -> Schedule:
     return learning_rate if callable(learning_rate) else Constant(learning_rate)
+
+
+def _loss_and_gradients(model: Any, batch: Batch, forward_fn: Any) -> tuple[Tensor, GradientsParams]:
+    returned, loss = _checked(forward_fn(model, batch))
+    if returned is not model:
+        raise ValueError("forward_compiled: the forward function has to return the model that it was given.")
+    return loss.detach(), GradientsParams.from_grads(loss.backward(), model)
 
 
 def _checked(returned: Any, viewed: bool = False) -> tuple[Any, Tensor]:

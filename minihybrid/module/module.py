@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeVar, dataclass_transform
 
-from minihybrid.autodiff.storage import MovedError, Storage, caller
+import numpy as np
+
+from minihybrid.autodiff.storage import FlatGradient, MovedError, Storage, caller
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.device import Device
 from minihybrid.module.param import Buffer, Param
@@ -147,16 +149,24 @@ class Module:
         as they are. Raises KeyError for an id that is not the model's, ValueError for other shapes, TypeError for other
         dtypes.
         """
-        storage = pack(self)
+        storage, where = pack(self), caller()
         factor = storage.values.dtype.type(scale)
+        scaled = storage.gradient()  # a vector from the pool: fresh memory would take as long as the sum
         if isinstance(delta, Mapping):
-            for view, change in _matched(self, delta):
-                view += factor * change
+            positions = _laid_out(self, delta, scaled)
+            if len(positions) == len(storage.slots):
+                np.multiply(scaled.vector, factor, out=scaled.vector)
+                storage.values += scaled.vector
+            else:
+                for position in positions:
+                    storage.slots[position].view(storage.values)[...] += factor * scaled.views[position]
         else:
             change = _array(delta)
             _check_like("the delta", change, storage.values)
-            storage.values += factor * change
-        return changed(self, "apply_delta")
+            np.multiply(change, factor, out=scaled.vector)
+            storage.values += scaled.vector
+        scaled.release(where)
+        return changed(self, "apply_delta", where)
 
     def snapshot(self) -> Snapshot:
         """A copy of parameters, buffers and the states of random streams, for `restore`."""
@@ -250,7 +260,7 @@ class _Collect(ModuleVisitor):
 
 def _require_owned(module: Module) -> None:
     if (moved := module.__dict__.get("_moved")) is not None:
-        raise MovedError(moved)
+        raise MovedError(str(moved))
 
 
 def _require_owner(module: Module, verb: str) -> None:
@@ -263,11 +273,21 @@ def _require_owner(module: Module, verb: str) -> None:
 
 
 def _empty(module: Module, verb: str, where: str) -> None:
-    text = (
-        f"this {type(module).__name__} was consumed by {verb}() at {where}; use the model that {verb}() returned, or "
-        "clone() it before."
-    )
-    object.__setattr__(module, "__dict__", {"_moved": text})
+    object.__setattr__(module, "__dict__", {"_moved": _Consumed(type(module).__name__, verb, where)})
+
+
+class _Consumed(NamedTuple):
+    """Which call took a model, and where; the sentence is made when somebody asks."""
+
+    name: str
+    verb: str
+    where: str
+
+    def __str__(self) -> str:
+        return (
+            f"this {self.name} was consumed by {self.verb}() at {self.where}; use the model that {self.verb}() "
+            "returned, or clone() it before."
+        )
 
 
 def consume(model: M, verb: str, where: str) -> M:
@@ -278,9 +298,9 @@ def consume(model: M, verb: str, where: str) -> M:
     return handle
 
 
-def changed(model: M, verb: str) -> M:
+def changed(model: M, verb: str, where: str = "") -> M:
     """After the parameters were written: end what was recorded or borrowed before, and hand the model over."""
-    where = caller()
+    where = where or caller()
     pack(model).advance(where)
     return consume(model, verb, where)
 
@@ -320,15 +340,23 @@ def _common_storage(params: list[Param]) -> Storage | None:
     return storage if fits and all(p.storage is storage and p.position == i for i, p in enumerate(params)) else None
 
 
-def _matched(model: Module, named: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """Pairs (parameter's array, value) for a mapping by str(ParamId), all checked before the first is given out."""
-    arrays = {str(p.id): p.array for p in model.named_params().values()}
-    if unknown := [key for key in named if key not in arrays]:
-        raise KeyError(f"the delta names {unknown[0]!r}, which is no ParamId of this {type(model).__name__}.")
-    changes = {key: _array(value) for key, value in named.items()}
-    for key, change in changes.items():
-        _check_like(f"the delta for {key}", change, arrays[key])
-    return ((arrays[key], change) for key, change in changes.items())
+def _laid_out(model: Module, named: Mapping[str, Any], vector: FlatGradient) -> list[int]:
+    """Copy values by str(ParamId) to their slots of a vector, whose positions are returned; all are checked."""
+    known, slots = pack(model).positions, pack(model).slots
+    if unknown := named.keys() - known.keys():
+        raise KeyError(f"the delta names {min(unknown)!r}, which is no ParamId of this {type(model).__name__}.")
+    positions = sorted(map(known.__getitem__, named))
+    keys = list(known)
+    values = [_array(named[keys[position]]) for position in positions]
+    for position, value in zip(positions, values, strict=True):
+        if getattr(value, "shape", None) != slots[position].shape or value.dtype != vector.vector.dtype:
+            _check_like(f"the delta for {keys[position]}", value, vector.views[position])
+    if len(positions) == len(slots):
+        np.concatenate(values, axis=None, out=vector.vector)
+    else:
+        for position, value in zip(positions, values, strict=True):
+            vector.views[position][...] = value
+    return positions
 
 
 def _array(value: Any) -> Any:

@@ -29,11 +29,15 @@ class Activation(Module):
     """
 
     function: ClassVar[Callable[..., Any]]
+    options: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.options = tuple(field.name for field in dataclasses.fields(cls))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the op, to x of any shape."""
-        options = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        out: Tensor = type(self).function(x, *options)
+        out: Tensor = type(self).function(x, *[getattr(self, name) for name in self.options])
         return out
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minihybrid.autodiff import ops
+from minihybrid.autodiff.operands import require_between
 from minihybrid.autodiff.tensor import Array, Tensor
 
 Targets = Tensor | Array
@@ -27,6 +28,8 @@ def mse(predictions: Tensor, targets: Targets, reduction: str = "mean") -> Tenso
     2.5
     """
     _require_one_shape("mse", predictions, targets)
+    if reduction == "mean" and predictions.dtype.kind == "f":
+        return ops.mean_squared_error(predictions, targets)
     return _reduced("mse", ops.square(predictions - targets), reduction)
 
 
@@ -293,13 +296,13 @@ def _one_hot(loss: str, log_probabilities: Tensor, labels: Targets, ignored: int
     *rows, classes = log_probabilities.shape
     _require_shape(loss, "the array of labels", array.shape, tuple(rows))
     kept = np.ones_like(array, dtype=bool) if ignored is None else array != ignored
-    seen = array[kept] if isinstance(array, np.ndarray) else array[:0]  # on a device, looking would wait for it
-    if seen.size and not 0 <= seen.min() <= seen.max() < classes:
-        besides = "" if ignored is None else f", and {ignored} is ignored"
-        raise IndexError(
-            f"{loss}: the labels range from {seen.min()} to {seen.max()}; {classes} classes are 0 to {classes - 1}"
-            f"{besides}."
-        )
+    besides = "" if ignored is None else f", and {ignored} is ignored"
+    require_between(
+        array if ignored is None else np.where(kept, array, 0),
+        0,
+        classes,
+        lambda a, b: f"{loss}: the labels range from {a} to {b}; {classes} classes are 0 to {classes - 1}{besides}.",
+    )
     hot = (array[..., None] == np.arange(classes, like=array)) & kept[..., None]
     return hot, kept.astype(log_probabilities.dtype)
 

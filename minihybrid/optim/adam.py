@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,7 @@ class Adam(Optimizer):
         v += scratch
         if self.amsgrad:
             v = np.maximum(moments["v_max"], v, out=moments["v_max"])
-        root = math.sqrt((1 - beta2) / (1 - beta2**t))
+        root = ((1 - beta2) / (1 - beta2**t)) ** 0.5
         np.sqrt(v, out=scratch)
         scratch += self.eps / root
         np.divide(m, scratch, out=scratch)

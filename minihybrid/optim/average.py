@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
+from minihybrid.autodiff.trace import host_number
 from minihybrid.module.module import Module, pack
 from minihybrid.optim.optimizer import Moments, Optimizer, require
 
@@ -36,13 +38,22 @@ class Averaged(Optimizer):
     def apply(self, lr: float, model: Module, gradient: Any, present: list[bool]) -> None:
         """The inner step, then the average."""
         storage = pack(model)
-        if storage is not self._storage:
-            self._settle(storage, self.state())
-        for slot, steps in zip(storage.slots, self._steps, strict=True):
-            if steps == 0:
-                slot.view(self._vectors["average"])[...] = slot.view(storage.values)
+        self.lay_out(storage)
+        if host_number(self._begins):
+            for slot, steps in zip(storage.slots, self._steps, strict=True):
+                if steps == 0:
+                    slot.view(self._vectors["average"])[...] = slot.view(storage.values)
         self.inner.apply(lr, model, gradient, present)
         super().apply(lr, model, gradient, present)
+
+    def _begins(self) -> bool:
+        """Whether a parameter may be about to make its first step."""
+        return 0 in self._steps
+
+    def parts(self) -> Iterator[Optimizer]:
+        """This optimizer, and those that it is made of."""
+        yield self
+        yield from self.inner.parts()
 
     def update(self, w: Any, g: Any, moments: Moments, lr: float, t: int) -> tuple[Any, Moments]:
         """See the class: the inner optimizer has made the step already, and g is not looked at."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -22,25 +21,28 @@ def clip_global_norm(grads: GradientsParams, max_norm: float) -> GradientsParams
     1.0
     """
     _require_positive("clip_global_norm", "max_norm", max_norm)
-    norm = grads.norm()
-    return grads.scaled(max_norm / norm) if max_norm < norm < math.inf else grads
+    return grads.scaled(_factor(grads.parts(), max_norm))
 
 
 def clip_norm(grads: GradientsParams, max_norm: float) -> GradientsParams:
     """Scale each parameter's gradient by itself, so that its 2-norm is at most `max_norm`."""
     _require_positive("clip_norm", "max_norm", max_norm)
-
-    def clipped(g: Any) -> Any:
-        norm = np.sqrt(np.vdot(g, g))
-        return g * (max_norm / norm).astype(g.dtype) if max_norm < norm < math.inf else g
-
-    return grads.map(clipped)
+    return grads.map(lambda g: g * _factor([g], max_norm))
 
 
 def clip_value(grads: GradientsParams, limit: float) -> GradientsParams:
     """Limit each element to [-limit, limit]."""
     _require_positive("clip_value", "limit", limit)
     return grads.map(lambda g: np.clip(g, -limit, limit))
+
+
+def _factor(arrays: list[Any], max_norm: float) -> Any:
+    """What limits the common norm of some arrays; a number on their device, as nobody has to read it.
+
+    It is exactly 1 for a norm within the limit, and for one that is not finite.
+    """
+    norm = np.sqrt(sum(np.vdot(array, array) for array in arrays))
+    return np.where(np.isfinite(norm), max_norm / np.maximum(norm, max_norm), 1)
 
 
 def _require_positive(function: str, option: str, value: float) -> None:

@@ -42,14 +42,11 @@ class GradientsParams:
         Parameters that the loss did not depend on, and frozen ones, have none. Raises ValueError if none has one: then
         the loss was computed by another model (a clone, a `valid` view).
         """
-        made = GradientsParams()
-        made.buffers = grads.buffers
         packed = model.__dict__.get("_packed")
         flat = None if packed is None or packed.deserted else grads.flat.get(packed)
         if flat is not None:
             flat.require()
-            made._flat, made._named = flat, None
-            return made
+            return GradientsParams.of(flat, grads.buffers)
         found = {p.id: grads[p].array for p in model.named_params().values() if p in grads}
         if not found:
             raise ValueError(
@@ -57,7 +54,15 @@ class GradientsParams:
                 f"{type(model).__name__}; call backward() on a loss that this model computed (not a clone or a valid() "
                 "view of it)."
             )
-        made._named = found
+        made = GradientsParams()
+        made._named, made.buffers = found, grads.buffers
+        return made
+
+    @staticmethod
+    def of(flat: FlatGradient, buffers: dict[Buffer, Any]) -> GradientsParams:
+        """Gradients that are there as a vector, with what backward found for buffers."""
+        made = GradientsParams()
+        made._flat, made._named, made.buffers = flat, None, buffers
         return made
 
     def _arrays(self) -> dict[ParamId, Any]:
@@ -137,11 +142,12 @@ class GradientsParams:
             flat.present[position[id]] = True
         return flat
 
-    def consume(self) -> None:
-        """Give the vector back to its pool and mark these gradients as used up."""
+    def consume(self, where: str = "") -> None:
+        """Give the vector back to its pool and mark these gradients as used up at line `where`."""
+        where = where or caller()
         if self._flat is not None:
-            self._flat.release()
-        self._flat, self._named, self._consumed = None, None, caller()
+            self._flat.release(where)
+        self._flat, self._named, self._consumed = None, None, where
 
     def map(self, f: Callable[[Any], Any]) -> GradientsParams:
         """New gradients, f applied to each array."""

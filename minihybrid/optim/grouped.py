@@ -51,6 +51,11 @@ class Grouped(Optimizer):
         for optimizer, factor, mine in self._shares(present):
             optimizer.apply(lr * factor, model, gradient, mine)
 
+    def parts(self) -> Iterator[Optimizer]:
+        """The parts of each group's optimizer; itself, it keeps nothing."""
+        for optimizer, _ in self.groups.values():
+            yield from optimizer.parts()
+
     def translate(self, delta: Any) -> None:
         """Each group's optimizer keeps positions of its own parameters."""
         for optimizer, _ in self.groups.values():

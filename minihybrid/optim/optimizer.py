@@ -8,17 +8,38 @@ all of them end to end, and gets the longest runs there are; one that looks at m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from minihybrid.autodiff.storage import Storage
+from minihybrid.autodiff.storage import Storage, caller
+from minihybrid.autodiff.trace import host_number, opaque_call
 from minihybrid.module.module import Module, changed, pack
 from minihybrid.optim.gradients import GradientsParams
 
 M = TypeVar("M", bound=Module)
 Moments = dict[str, Any]
+
+
+class Segment:
+    """A run of slots with equal step counts, from `first` to `last`: a part of the vectors, and its views.
+
+    `shape` is that of the views, in which the rule works on them.
+    """
+
+    __slots__ = ("first", "last", "moments", "part", "scratch", "shape", "w")
+
+    w: Any
+    scratch: Any
+    moments: Moments
+
+    def __init__(self, first: int, last: int, part: slice, shape: tuple[int, ...]) -> None:
+        self.first, self.last, self.part, self.shape = first, last, part, shape
+
+    def of(self, vector: Any) -> Any:
+        """What a vector holds of it."""
+        return vector[self.part].reshape(self.shape)
 
 
 class Optimizer:
@@ -37,7 +58,7 @@ class Optimizer:
         self._vectors: Moments = {}
         self._steps: list[int] = []  # by slot
         self._present: list[bool] = []
-        self._segments: list[tuple[int, int]] = []  # first and last slot of each run with equal step counts
+        self._segments: list[Segment] = []
         self._aside: dict[str, Any] = {"steps": {}, "moments": {}}  # of parameters that the storage does not hold
 
     def update(self, w: Any, g: Any, moments: Moments, lr: float, t: int) -> tuple[Any, Moments]:
@@ -67,10 +88,11 @@ class Optimizer:
         self.apply(lr, model, gradient.vector, gradient.present)
         for buffer, value in grads.buffers.items():
             buffer.array[...] = value
-        grads.consume()
+        where = caller()
+        grads.consume(where)
         if gradient.released_at is None:  # a copy, made because somebody may hold a view
-            gradient.release()
-        return changed(model, "step")
+            gradient.release(where)
+        return changed(model, "step", where)
 
     def check(self, model: Module, present: list[bool]) -> None:
         """Raise ValueError if the rule cannot update one of the parameters whose slots are `present`."""
@@ -78,16 +100,31 @@ class Optimizer:
     def apply(self, lr: float, model: Module, gradient: Any, present: list[bool]) -> None:
         """Update, in place, the parameters whose slots of the flat `gradient` are `present`; it may be overwritten."""
         storage = pack(model)
-        if storage is not self._storage:
-            self._settle(storage, self.state())
+        self.lay_out(storage)
         if present != self._present:
             self._present = list(present)
-            self._segments = self._runs()
-        for first, last in self._segments:
-            self._steps[first : last + 1] = [t := self._steps[first] + 1] * (last + 1 - first)
-            vectors = (storage.values, gradient, self._scratch, *self._vectors.values())
-            w, g, scratch, *moments = self._views(first, last, vectors)
-            self.update_in_place(w, g, dict(zip(self._vectors, moments, strict=True)), lr, t, scratch)
+            self.cut()
+        for segment in self._segments:
+            t = host_number(self._next, segment.first)
+            opaque_call(self._count, segment.first, segment.last)
+            g = gradient[segment.part].reshape(segment.shape)
+            self.update_in_place(segment.w, g, segment.moments, lr, t, segment.scratch)
+
+    def _next(self, slot: int) -> int:
+        """The number of the step that is next for a slot, from 1 on."""
+        return self._steps[slot] + 1
+
+    def _count(self, first: int, last: int) -> None:
+        self._steps[first : last + 1] = [self._next(first)] * (last + 1 - first)
+
+    def lay_out(self, storage: Storage) -> None:
+        """Give the vectors the layout of a storage, whose parameters are going to be updated."""
+        if storage is not self._storage:
+            self._settle(storage, self.state())
+
+    def parts(self) -> Iterator[Optimizer]:
+        """This optimizer, and those that it is made of."""
+        yield self
 
     def translate(self, delta: Any) -> None:
         """The weights were moved by a flat `delta` [n] without a step: moments that are positions move along."""
@@ -102,19 +139,25 @@ class Optimizer:
         """
         weights = weights.copy()
         gradient, moments = np.empty_like(weights), {name: vector.copy() for name, vector in self._vectors.items()}
-        for first, last in self._segments:
-            w, g, scratch, *views = self._views(first, last, (weights, gradient, self._scratch, *moments.values()))
-            for t in range(self._steps[first] + 1, self._steps[first] + steps + 1):
+        for segment in self._segments:
+            w, g = segment.of(weights), segment.of(gradient)
+            views = {name: segment.of(vector) for name, vector in moments.items()}
+            for t in range(self._next(segment.first), self._next(segment.first) + steps):
                 g[...] = 0
-                self.update_in_place(w, g, dict(zip(moments, views, strict=True)), lr, t, scratch)
+                self.update_in_place(w, g, views, lr, t, segment.scratch)
         return weights
 
-    def _views(self, first: int, last: int, vectors: Iterable[Any]) -> list[Any]:
-        """What vectors hold of a segment, in the shape that the rule works on."""
+    def cut(self) -> None:
+        """Find the segments, and what the vectors hold of each."""
         assert self._storage is not None
-        begin, end = self._storage.slots[first], self._storage.slots[last]
-        shape = (-1,) if self.elementwise else begin.shape
-        return [vector[begin.offset : end.offset + end.size].reshape(shape) for vector in vectors]
+        self._segments = []
+        for first, last in self._runs():
+            begin, end = self._storage.slots[first], self._storage.slots[last]
+            part = slice(begin.offset, end.offset + end.size)
+            segment = Segment(first, last, part, (-1,) if self.elementwise else begin.shape)
+            segment.w, segment.scratch = segment.of(self._storage.values), segment.of(self._scratch)
+            segment.moments = {name: segment.of(vector) for name, vector in self._vectors.items()}
+            self._segments.append(segment)
 
     def readout(self, model: M) -> M:
         """The model to evaluate and to keep, a copy: for rules that average, the average; else the model as it is."""

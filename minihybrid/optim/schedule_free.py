@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ class ScheduleFreeAdamW(Optimizer):
         scratch *= 1 - beta2
         v += scratch
         np.sqrt(v, out=scratch)
-        scratch *= 1 / math.sqrt(1 - beta2**t)
+        scratch *= (1 - beta2**t) ** -0.5
         scratch += self.eps
         g /= scratch
         if self.weight_decay:

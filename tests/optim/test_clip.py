@@ -37,8 +37,9 @@ def test_global_norm_is_met_with_one_factor(vectors, limit, dtype):
         assert new.dtype == dtype
         np.testing.assert_allclose(new, old * dtype(factor), rtol=1e-6)
     assert clipped.norm() <= limit * (1 + 1e-6)
-    if norm <= limit:
-        assert clipped is grads
+    if norm < limit * (1 - 1e-6):
+        for old, new in zip(before, read(clipped), strict=True):
+            np.testing.assert_array_equal(new, old)
 
 
 @given(vectors, limits, st.sampled_from([np.float32, np.float64]))
@@ -80,8 +81,8 @@ def test_a_limit_must_be_positive(clip, limit):
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_a_global_norm_that_is_not_finite_is_left_to_be_noticed(bad):
     grads = gradients([1.0, bad], [2.0])
-    assert clip_global_norm(grads, 1.0) is grads
-    assert not math.isfinite(grads.norm())
+    for old, new in zip(read(grads), read(clip_global_norm(grads, 1.0)), strict=True):
+        np.testing.assert_array_equal(new, old)
 
 
 def test_clipped_gradients_of_a_packed_model_step_and_share_its_pool():

@@ -174,6 +174,7 @@ from minihybrid.autodiff.ops.shape import (
 from minihybrid.autodiff.ops.softmax import log_softmax, softmax, softmax_cross_entropy
 from minihybrid.autodiff.ops.sort import argsort, sort, topk
 from minihybrid.autodiff.ops.special import erf
+from minihybrid.autodiff.ops.squared_error import mean_squared_error
 
 __all__ = [
     "abs",
@@ -296,6 +297,7 @@ __all__ = [
     "max_pool2d",
     "maximum",
     "mean",
+    "mean_squared_error",
     "min",
     "minimum",
     "mish",

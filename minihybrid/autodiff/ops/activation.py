@@ -41,7 +41,7 @@ def logsigmoid(x: Any) -> Any:
     return np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
 
 
-@op(x=lambda g, x: g * greater(x, 0))
+@op(x=lambda g, out: g * greater(out, 0))
 def relu(x: Any) -> Any:
     """x where it is positive, else 0; the gradient at 0 is 0."""
     return np.maximum(x, 0)

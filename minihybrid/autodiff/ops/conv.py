@@ -31,6 +31,7 @@ from minihybrid.autodiff.ops.windows import (
     sliding_windows,
     window_over,
 )
+from minihybrid.device import on_cpu
 
 _CACHE = 2**20  # bytes of columns at a time; on a GPU the bound is on memory alone
 _MEMORY = 2**28
@@ -38,7 +39,7 @@ _MEMORY = 2**28
 
 def _parts(x: Any, columns: int) -> Iterator[slice]:
     """The batch in parts, `columns` being how many numbers one sample gives."""
-    most = _CACHE if isinstance(x, np.ndarray) else _MEMORY
+    most = _CACHE if on_cpu(x) else _MEMORY
     step = max(1, most // max(1, columns * x.itemsize))
     return (slice(start, start + step) for start in range(0, x.shape[0], step))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minihybrid.autodiff.ops.elementwise import multiply
-from minihybrid.autodiff.tensor import Tensor
+from minihybrid.autodiff.tensor import Array, Tensor
+from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import on_cpu
 from minihybrid.rng import Rng
 
 
@@ -19,8 +23,13 @@ def dropout(x: Tensor, p: float, rng: Rng) -> Tensor:
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p!r}; expected a probability in [0, 1].")
-    factors = rng.bernoulli(x.shape, 1 - p).astype(x.dtype)
+    factors = opaque_call(_factors, rng, x.shape, p, x.dtype)
+    out: Tensor = multiply(x, factors if on_cpu(x.array) else x.device.array(factors))
+    return out
+
+
+def _factors(rng: Rng, shape: tuple[int, ...], p: float, dtype: Any) -> Array:
+    factors = rng.bernoulli(shape, 1 - p).astype(dtype)
     if p < 1:
         factors *= 1 / (1 - p)
-    out: Tensor = multiply(x, x.device.array(factors))
-    return out
+    return factors

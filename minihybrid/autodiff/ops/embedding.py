@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from minihybrid.autodiff.op import op
+from minihybrid.autodiff.operands import require_between
 from minihybrid.autodiff.tensor import Tensor
+from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import on_cpu
 
 
 def _indices(op: str, indices: Any, rows: int) -> Any:
@@ -18,10 +21,9 @@ def _indices(op: str, indices: Any, rows: int) -> Any:
         indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: the indices are {indices.dtype}; expected integers, one row number each.")
-    if isinstance(indices, np.ndarray) and indices.size and not 0 <= indices.min() <= indices.max() < rows:
-        raise IndexError(
-            f"{op}: the indices range from {indices.min()} to {indices.max()}; {rows} rows are 0 to {rows - 1}."
-        )
+    require_between(
+        indices, 0, rows, lambda a, b: f"{op}: the indices range from {a} to {b}; {rows} rows are 0 to {rows - 1}."
+    )
     return indices
 
 
@@ -32,14 +34,14 @@ def _embedding(weight: Any, indices: Any) -> Any:
 
 @op(x=lambda g, indices: _embedding(g, indices))
 def _segment_sum(x: Any, indices: Any, count: int) -> Any:
-    return _add_up(x, indices, np.empty_like(x, shape=(count, *x.shape[indices.ndim :])))
+    return opaque_call(_add_up, x, indices, np.empty_like(x, shape=(count, *x.shape[indices.ndim :])))
 
 
 def _add_up(x: Any, indices: Any, out: Any) -> Any:
     """The rows of x with index i added up into out[i]: sorted by index, equal ones stand side by side."""
     out[...] = 0
     labels, rows = indices.reshape(-1), x.reshape(indices.size, *x.shape[indices.ndim :])
-    if not isinstance(x, np.ndarray):  # CuPy adds with atomic operations, and has no reduceat
+    if not on_cpu(x):  # CuPy adds with atomic operations, and has no reduceat
         np.add.at(out, labels, rows)
     elif labels.size:
         order = labels.argsort(kind="stable")
@@ -52,7 +54,7 @@ def _add_up(x: Any, indices: Any, out: Any) -> Any:
 
 
 def _embedding_weight(g: Any, weight_shape: tuple[int, ...], indices: Any, into: Any = None) -> Any:
-    return _add_up(g, indices, np.empty_like(g, shape=weight_shape) if into is None else into)
+    return opaque_call(_add_up, g, indices, np.empty_like(g, shape=weight_shape) if into is None else into)
 
 
 _embedding.fast(weight=_embedding_weight)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from minihybrid.autodiff.op import op
-from minihybrid.autodiff.operands import as_operands, require_axis
+from minihybrid.autodiff.operands import as_operands, require_axis, require_between
 from minihybrid.autodiff.ops.embedding import segment_sum
 from minihybrid.autodiff.ops.shape import broadcast_to, ravel
 from minihybrid.autodiff.tensor import Tensor
+from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import on_cpu
 
 # Anywhere in an array, by NumPy's rules for x[index]
 
@@ -48,8 +50,12 @@ def index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
         out = np.zeros_like(x, shape=shape)
         out[index] = x
         return out
+    return opaque_call(_index_add, x, index, shape)
+
+
+def _index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     size = math.prod(shape)
-    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or len(shape) < 2 or size > 8 * x.size:
+    if not on_cpu(x) or x.dtype.kind != "f" or len(shape) < 2 or size > 8 * x.size:
         out = np.zeros_like(x, shape=shape)  # here it is fast, or there is little to add
         np.add.at(out, index, x)
         return out
@@ -237,11 +243,15 @@ def _integers(op: str, indices: Any, n: int) -> Any:
         indices = given.astype(np.intp) if given.size == 0 else given
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: the indices are {indices.dtype}; expected integers.")
-    if isinstance(indices, np.ndarray) and indices.size and not -n <= indices.min() <= indices.max() < n:
-        raise IndexError(
-            f"{op}: the indices range from {indices.min()} to {indices.max()}; an axis of length {n} has the positions "
-            f"0 to {n - 1}, or -1 to {-n} from its end."
-        )
+    require_between(
+        indices,
+        -n,
+        n,
+        lambda a, b: (
+            f"{op}: the indices range from {a} to {b}; an axis of length {n} has the positions 0 to {n - 1}, or -1 to "
+            f"{-n} from its end."
+        ),
+    )
     return indices
 
 
@@ -253,7 +263,8 @@ def one_hot(indices: Any, classes: int, dtype: Any = "float32") -> Any:
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     array = _integers("one_hot", indices, classes)
-    if isinstance(array, np.ndarray) and array.size and array.min() < 0:
-        raise IndexError(f"one_hot: the indices begin at {array.min()}; {classes} classes are 0 to {classes - 1}.")
+    require_between(
+        array, 0, classes, lambda a, b: f"one_hot: the indices begin at {a}; {classes} classes are 0 to {classes - 1}."
+    )
     hot = (array[..., None] == np.arange(classes, like=array)).astype(dtype)
     return Tensor(hot) if isinstance(indices, Tensor) else hot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import as_operands, require_axis
 from minihybrid.autodiff.ops.elementwise import multiply
 from minihybrid.autodiff.ops.shape import expand_dims, moveaxis, ravel, reshape, swapaxes, transpose
+from minihybrid.device import on_cpu
 
 
 def _as_matrices(g: Any, x_is_vector: bool, y_is_vector: bool) -> Any:
@@ -56,25 +58,38 @@ def linear(x: Any, w: Any, b: Any = None) -> Any:
     """x @ w + b in one op: x [..., in], w [in, out], b [out] or None."""
     if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"x {x.shape} and w {w.shape} do not fit: w is [in, out], and the last axis of x must be in")
-    if b is None:
-        return x.dot(w)
-    out = np.matmul(x, w)
-    if b.shape != w.shape[1:]:
-        raise ValueError(f"b {b.shape} does not fit w {w.shape}: w is [in, out], and b must be [out]")
-    out += b
-    return out
+    out = np.dot(_rows(x), w)
+    if b is not None:
+        if b.shape != w.shape[1:]:
+            raise ValueError(f"b {b.shape} does not fit w {w.shape}: w is [in, out], and b must be [out]")
+        out += b
+    return out if x.ndim == 2 else out.reshape((*x.shape[:-1], w.shape[1]))
+
+
+def _linear_x(g: Any, w: Any) -> Any:
+    out = np.dot(_rows(g), w.T)
+    return out if g.ndim == 2 else out.reshape((*g.shape[:-1], w.shape[0]))
 
 
 def _linear_w(g: Any, x: Any, into: Any = None) -> Any:
-    return np.matmul(_rows(x).T, _rows(g), out=into)
+    return np.dot(_rows(x).T, _rows(g), out=into)
 
 
 def _linear_b(g: Any, into: Any = None) -> Any:
     rows = _rows(g)
-    return np.matmul(np.ones_like(rows, shape=rows.shape[0]), rows, out=into)
+    n = rows.shape[0]
+    ones = _ones(n, rows.dtype) if on_cpu(rows) else np.ones_like(rows, shape=n)
+    return np.dot(ones, rows, out=into)
 
 
-linear.fast(w=_linear_w, b=_linear_b)
+@lru_cache(maxsize=64)  # making them takes longer than multiplying by them, where there are few
+def _ones(n: int, dtype: Any) -> Any:
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+linear.fast(x=_linear_x, w=_linear_w, b=_linear_b)
 
 
 def dot(x: Any, y: Any) -> Any:

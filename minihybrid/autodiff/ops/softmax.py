@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minihybrid.autodiff.op import op
+from minihybrid.autodiff.operands import require_between
 from minihybrid.autodiff.ops.elementwise import exp, multiply
 from minihybrid.autodiff.ops.reduce import peak, sum
 from minihybrid.autodiff.tensor import Tensor
@@ -58,10 +59,9 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
     classes = logits.shape[-1]
     rows = logits.reshape(-1, classes)
     flat = labels.reshape(-1)
-    if isinstance(flat, np.ndarray) and flat.size and not 0 <= flat.min() <= flat.max() < classes:
-        raise IndexError(
-            f"the labels range from {flat.min()} to {flat.max()}; {classes} classes are 0 to {classes - 1}"
-        )
+    require_between(
+        flat, 0, classes, lambda a, b: f"the labels range from {a} to {b}; {classes} classes are 0 to {classes - 1}"
+    )
     shifted = rows - rows.max(axis=1, keepdims=True)
     probabilities = np.exp(shifted)
     total = probabilities.sum(axis=1, keepdims=True)

@@ -1,0 +1,256 @@
+"""A plan: a recorded step as a Python function of straight-line array calls, each with its memory beside it.
+
+`Plan` takes what a `Trace` has written down. Calls whose results nobody uses are dropped, arrays that are needed one
+after the other share memory, views are made once, and what is left becomes the source of a function: `Plan.show` prints
+it, `Plan.replay` runs it.
+"""
+
+from __future__ import annotations
+
+import keyword
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minihybrid.autodiff.trace import Call, Number, Trace, arrays_in, is_array, owner
+from minihybrid.device import Device
+
+LINE = 64  # bytes of a line of the cache, at which arrays begin
+
+Text = Callable[[Any], str]
+
+
+class Plan:
+    """The program of a step.
+
+    `parameters` are the names that `replay` takes. Each of `inputs` is an expression of them, and the array that its
+    value is copied to. `checks` and `returns` are given a function that names any object in the source, and give
+    conditions, without which `replay` does nothing and returns None, and the expression that it returns; it may be of
+    the arrays `results`, which keep their values until the next replay.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        parameters: Sequence[str],
+        inputs: Sequence[tuple[str, Any]],
+        results: Sequence[Any],
+        checks: Callable[[Text], list[str]],
+        returns: Callable[[Text], str],
+    ) -> None:
+        kept = [*(array for _, array in inputs), *results]
+        calls, constants = _without_constants(_used(trace, kept), set(trace.bound))
+        self._bound = trace.bound
+        self._inputs = {id(array) for _, array in inputs}
+        self._numbers = {id(array) for array, _ in trace.numbers.values()}
+        self._layout = _Layout(calls, {id(owner(array)) for array in [*kept, *constants]} | set(trace.bound))
+        self._names: dict[Any, str] = {}
+        self._namespace: dict[str, Any] = {**dict.fromkeys(parameters), "__name__": __name__}
+
+        text, body = self.text, []
+        body += [f"{name} = {text(asked)}({', '.join(map(text, args))})" for name, asked, args in trace.asked_for]
+        guards = [guard if outcome else f"not {guard}" for guard, outcome in dict.fromkeys(trace.guards)]
+        if conditions := [*checks(text), *guards]:
+            own = len(conditions) - len(guards)
+            tested = [f"if not ({' and '.join(some)}): return None" for some in (conditions[:own], guards) if some]
+            body = [*tested[:1], *body, *tested[1:]] if own else [*body, *tested]
+        body += [f"{text(array)}[()] = {number.text}" for array, number in trace.numbers.values()]
+        body += [f"{text(np.copyto)}({text(array)}, {expression})" for expression, array in inputs]
+        body += map(self._line, calls)
+        body.append(f"return {returns(text)}")
+        self.source = "\n    ".join([f"def replay({', '.join(parameters)}):", *body]) + "\n"
+        for name in parameters:
+            del self._namespace[name]
+        exec(compile(self.source, "<plan>", "exec"), self._namespace)
+        self.replay: Callable[..., Any] = self._namespace["replay"]
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the arrays that are calculated on the way share."""
+        return self._layout.nbytes
+
+    def show(self) -> str:
+        """The program as text: the arrays that it names, and its source."""
+        lines = [f"# {self.nbytes:,} bytes hold, by turns, what is calculated on the way (a)"]
+        for name, value in self._namespace.items():
+            if is_array(value):
+                shown = f" = {value}" if name[0] == "c" and value.ndim == 0 else ""
+                lines.append(f"# {name} {value.dtype} {value.shape}{shown}")
+        return "\n".join([*lines, self.source])
+
+    # Source
+
+    def _line(self, call: Call) -> str:
+        args, text = [self.text(arg) for arg in call.args], self.text
+        options = [f"{name}={text(value)}" for name, value in call.options.items()]
+        if call.function is operator.setitem:
+            return f"{args[0]}[{args[1]}] = {args[2]}"
+        if call.out is None:
+            return f"{text(call.function)}({', '.join([*args, *options])})"
+        out = text(call.out)
+        if call.function is operator.getitem:
+            return f"{out}[...] = {args[0]}[{args[1]}]"
+        if call.function is np.dot and not options:  # the method saves a look at who may want to overload it
+            return f"{args[0]}.dot({args[1]}, {out})"
+        if not call.takes_out:
+            return f"{out}[...] = {text(call.function)}({', '.join([*args, *options])})"
+        if isinstance(call.function, np.ufunc) and call.function not in (np.maximum, np.minimum):
+            return f"{text(call.function)}({', '.join([*args, out, *options])})"  # by position, it is faster
+        if call.options.keys() == {"axis", "keepdims"} and call.function.__name__ == "reduce":
+            axis, keepdims = text(call.options["axis"]), call.options["keepdims"]
+            return f"{text(call.function)}({args[0]}, {axis}, None, {out}{', True' if keepdims else ''})"
+        return f"{text(call.function)}({', '.join([*args, *options, f'out={out}'])})"
+
+    def text(self, value: Any) -> str:
+        """What stands for a value in the source."""
+        if isinstance(value, Number):
+            return value.text
+        if is_array(value):
+            return self._array(value)
+        if isinstance(value, slice):
+            return f"slice({self.text(value.start)}, {self.text(value.stop)}, {self.text(value.step)})"
+        if type(value) in (tuple, list):
+            inside = "".join(f"{self.text(item)}, " for item in value)
+            return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+        if value is Ellipsis:
+            return "..."
+        if value is None or type(value) in (int, bool, str) or (type(value) is float and abs(value) < np.inf):
+            return repr(value)
+        return self._object(value)
+
+    def _object(self, value: Any) -> str:
+        """The name of a function, or of another object that has no text of its own."""
+        of = getattr(value, "__self__", None)
+        key = id(value) if of is None else (id(of), value.__name__)
+        if key not in self._names:
+            owner_name = of.__name__ if isinstance(of, np.ufunc) else ""
+            own = getattr(value, "__name__", type(value).__name__.lower())
+            self._add(key, "_".join(filter(None, [owner_name, own.strip("<_>")])), value)
+        return self._names[key]
+
+    def _array(self, array: Any) -> str:
+        placed = self._layout.placed(array)
+        key = _address(placed), placed.shape, placed.strides, str(placed.dtype)
+        if key not in self._names:
+            bound = id(owner(array)) in self._bound
+            kind = "x" if id(array) in self._inputs else "n" if id(array) in self._numbers else "w" if bound else ""
+            self._add(key, kind or ("a" if placed is not array else "c"), placed, numbered=True)
+        return self._names[key]
+
+    def _add(self, key: Any, wanted: str, value: Any, numbered: bool = False) -> None:
+        wanted = re.sub(r"\W", "_", wanted)
+        name, i = f"{wanted}0" if numbered else wanted, 1
+        while name in self._namespace or keyword.iskeyword(name):
+            name, i = f"{wanted}{'' if numbered else '_'}{i}", i + 1
+        self._names[key] = name
+        self._namespace[name] = value
+
+
+def _used(trace: Trace, wanted: Sequence[Any]) -> list[Call]:
+    """The calls without those whose results nobody looks at."""
+    needed = {id(owner(array)) for array in wanted} | set(trace.bound)
+    used = []
+    for call in reversed(trace.calls):
+        if call.pure and id(owner(call.target)) not in needed:
+            continue
+        used.append(call)
+        needed |= {id(owner(array)) for array in arrays_in(call)}
+    return used[::-1]
+
+
+def _without_constants(calls: Sequence[Call], bound: set[int]) -> tuple[list[Call], list[Any]]:
+    """The calls without those that calculate the same values each time; and the arrays that hold these."""
+    writers: dict[int, int] = {}
+    for call in calls:
+        for array in arrays_in(call) if not call.pure else [call.target]:
+            writers[id(owner(array))] = writers.get(id(owner(array)), 0) + 1
+    constants: list[Any] = []
+    left = []
+    varying = set(writers) | bound
+    for call in calls:
+        target = id(owner(call.target)) if call.target is not None else None
+        read = {id(owner(array)) for array in arrays_in(call)} - {target}
+        if target in varying and writers[target] == 1 and call.pure and target not in bound and not read & varying:
+            constants.append(call.target)
+            varying.discard(target)
+        else:
+            left.append(call)
+    return left, constants
+
+
+class _Layout:
+    """Where arrays live: those that are calculated on the way in one piece of memory, by turns; all others stay."""
+
+    def __init__(self, calls: Sequence[Call], stay: set[int]) -> None:
+        self._owners: dict[int, Any] = {}
+        self._last: dict[int, int] = {}
+        begins: dict[int, list[int]] = {}
+        written = {id(owner(call.target)) for call in calls if call.target is not None} - stay
+        for i, call in enumerate(calls):
+            for array in arrays_in(call):
+                if (key := id(owner(array))) in written:
+                    if key not in self._owners:
+                        self._owners[key] = owner(array)
+                        begins.setdefault(i, []).append(key)
+                    self._last[key] = i
+        self._offsets: dict[int, int] = {}
+        living: set[int] = set()
+        for i, keys in begins.items():
+            living = {key for key in living if self._last[key] >= i}
+            for key in keys:
+                heir_of = self._testator(calls[i], i, key)
+                living.discard(heir_of)
+                self._offsets[key] = self._gap(living, key) if heir_of not in self._offsets else self._offsets[heir_of]
+                living.add(key)
+        self.nbytes = max((self._end(key) for key in self._offsets), default=0)
+        some = next(iter(self._owners.values()), None)
+        self._memory = None if some is None else _aligned(some, self.nbytes)
+
+    def _end(self, key: int) -> int:
+        return self._offsets[key] + -(-int(self._owners[key].nbytes) // LINE) * LINE
+
+    def _gap(self, living: set[int], key: int) -> int:
+        """The first place where an array fits between those that are alive."""
+        place = 0
+        for other in sorted(living, key=self._offsets.__getitem__):
+            if place + self._owners[key].nbytes <= self._offsets[other]:
+                break
+            place = max(place, self._end(other))
+        return place
+
+    def _testator(self, call: Call, i: int, key: int) -> int:
+        """The argument of an element-wise call whose place its result takes, as nobody needs it any more; else 0."""
+        out, function = call.out, call.function
+        if isinstance(function, np.ufunc) and function.signature is None and out is owner(out) and id(out) == key:
+            for value in call.args:
+                array = getattr(value, "strides", None) == out.strides and value is owner(value)
+                if array and value.dtype == out.dtype and value.shape == out.shape and self._last.get(id(value)) == i:
+                    return id(value)
+        return 0
+
+    def placed(self, array: Any) -> Any:
+        """The array where it lives."""
+        of = owner(array)
+        if (offset := self._offsets.get(id(of))) is None:
+            return array
+        return _view(array, self._memory, offset + _address(array) - _address(of))
+
+
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data.ptr)
+
+
+def _aligned(like: Any, nbytes: int) -> Any:
+    """Fresh memory on the device of an array, as bytes; it begins at a line of the cache."""
+    memory = Device.of(like).xp.empty(nbytes + LINE, np.uint8)
+    return memory[-_address(memory) % LINE :]
+
+
+def _view(array: Any, memory: Any, offset: int) -> Any:
+    """An array like another, in memory at an offset."""
+    if isinstance(array, np.ndarray):
+        return np.ndarray(array.shape, array.dtype, memory, offset, array.strides)
+    return Device.of(array).xp.ndarray(array.shape, array.dtype, memory.data + offset, array.strides)

@@ -1,0 +1,457 @@
+"""`mh.compile`: a training step is recorded once, and then replayed without the tape, from a plan (`autodiff/plan.py`).
+
+What the step is given decides how it is bound. Arrays and tensors are copied into the plan, numbers are read anew in
+each call, models and optimizers are the same objects whose memory the plan works on, and anything else is a constant of
+the plan. A call that does not fit a plan, as with arrays of other shapes, is recorded anew.
+
+A recording is tried out at once: the step is taken back and replayed, and what it leaves behind must be equal to the
+bit. So the first call makes one step, and a step that cannot be replayed makes none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import dis
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import CellType, CodeType, FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minihybrid.autodiff.plan import Plan, Text
+from minihybrid.autodiff.storage import Storage
+from minihybrid.autodiff.tensor import Tensor
+from minihybrid.autodiff.trace import Number, PlanError, Trace, Tracer, active, is_array
+from minihybrid.module.module import Module, changed, pack
+from minihybrid.module.param import Buffer, Param
+from minihybrid.optim.gradients import GradientsParams
+from minihybrid.optim.optimizer import Optimizer
+from minihybrid.rng import Rng
+
+MOST_PLANS = 8
+"""For more shapes than these, the plan that was not used for longest is dropped."""
+
+
+def compile(function: Callable[..., Any]) -> Compiled:
+    """A training step that is recorded at its first call, and replayed from then on.
+
+    The function takes models, optimizers, arrays, tensors, numbers, strings, and tuples, lists, dicts or dataclasses of
+    these; it gives models, optimizers, tensors, arrays, gradients (`GradientsParams`) or numbers, or tuples, lists or
+    dicts of them. A model that is stepped inside must be returned. Everything that changes from step to step is an
+    argument: raises PlanError for a function that uses an array, a model, a random stream or a number from outside, and
+    in the first call for a step that reads a value (`if loss > 1`, `float(loss)`), or that a replay does not repeat to
+    the bit. Optimizers may be used from outside.
+
+    >>> import minihybrid as mh, numpy as np
+    >>> optim = mh.optim.SGD()
+    >>> @mh.compile
+    ... def step(model, x, y, lr):
+    ...     loss = mh.nn.mse(model(mh.Tensor(x)), y)
+    ...     grads = mh.optim.GradientsParams.from_grads(loss.backward(), model)
+    ...     return optim.step(lr, model, grads), loss
+    >>> model = mh.nn.LinearConfig(1, 1).init(rng=mh.Rng(0))
+    >>> x = np.linspace(-1, 1, 8, dtype=np.float32)[:, None]
+    >>> for _ in range(100):
+    ...     model, loss = step(model, x, 3 * x, lr=0.3)
+    >>> loss.item() < 1e-6, len(step.plans)
+    (True, 1)
+    """
+    return Compiled(function)
+
+
+class Compiled:
+    """See `compile`. `plans` are those that were recorded, the last used first."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._outside = _outside(function)
+        self._signature = inspect.signature(function)
+        for parameter in self._signature.parameters.values():
+            if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                raise PlanError(f"compile: {function.__name__} takes {parameter}; name each argument.")
+        self.plans: list[Plan] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """One step: a replay of a plan that fits, or a recording."""
+        if kwargs or len(args) != len(self._signature.parameters):
+            bound = self._signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            args = bound.args
+        for i, plan in enumerate(self.plans):
+            if (result := plan.replay(*args)) is not None:
+                if i:
+                    self.plans.insert(0, self.plans.pop(i))
+                return result[0]
+        recorded, result = Recording(self._function, args, self._outside).make()
+        if recorded is not None:
+            self.plans = [recorded, *self.plans[: MOST_PLANS - 1]]
+        return result
+
+    def show(self) -> None:
+        """Print the plans."""
+        print("\n".join(plan.show() for plan in self.plans))
+
+
+Expression = Callable[[Text], str]  # writes an expression, with the names that a plan gives to objects
+
+
+def _outside(function: Callable[..., Any]) -> list[tuple[Optimizer, Expression]]:
+    """The optimizers that a function uses from outside, each with what finds it there.
+
+    Raises PlanError for what a plan would silently keep as it is at the first call.
+    """
+    if not isinstance(function, FunctionType):
+        raise PlanError(f"compile: expected a function, got {type(function).__name__}; wrap it in one.")
+    found: list[tuple[str, Any, Expression]] = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        found.append((name, cell.cell_contents, _inside_cell(cell)))
+    for name in sorted(_globals_of(function.__code__) & function.__globals__.keys()):
+        found.append((name, function.__globals__[name], _inside_namespace(function.__globals__, name)))
+    optimizers = []
+    for name, value, expression in found:
+        number = isinstance(value, (int, float, complex, np.generic)) and not isinstance(value, bool)
+        if number or isinstance(value, (Tensor, Module, Rng, GradientsParams)) or is_array(value):
+            raise PlanError(
+                f"compile: {function.__name__} uses {name} from outside, which is a {type(value).__name__}: a plan "
+                "would keep it as it is now. Pass it as an argument."
+            )
+        if isinstance(value, Optimizer):
+            optimizers.append((value, expression))
+    return optimizers
+
+
+def _globals_of(code: CodeType) -> set[str]:
+    """The global names that a function reads, itself or in functions inside it."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    return names.union(*(_globals_of(part) for part in code.co_consts if isinstance(part, CodeType)))
+
+
+def _inside_cell(cell: CellType) -> Expression:
+    return lambda text: f"{text(cell)}.cell_contents"
+
+
+def _inside_namespace(namespace: dict[str, Any], name: str) -> Expression:
+    return lambda text: f"{text(namespace)}[{name!r}]"
+
+
+class _Model(NamedTuple):
+    """A model that a step is given: its name there, its handle, what the handle holds, and the storage."""
+
+    name: str
+    handle: Module
+    fields: dict[str, Any]
+    storage: Storage
+    params: dict[str, Param]
+    buffers: dict[str, Buffer]
+    rngs: dict[str, Rng]
+
+
+class Recording:
+    """One call of a function, while it is recorded; see `compile`."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        outside: Sequence[tuple[Optimizer, Expression]],
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.trace = Trace()
+        self.inputs: list[tuple[str, Any]] = []
+        self.models: list[_Model] = []
+        self.optimizers: list[Optimizer] = []
+        self.results: list[Any] = []
+        self._checks: list[Expression] = []
+        self._returned_models: list[_Model] = []
+        self.parameters = list(inspect.signature(function).parameters)
+        self._given = [self._taken(arg, name) for arg, name in zip(args, self.parameters, strict=True)]
+        for optimizer, expression in outside:
+            self._checks.append(_is(expression, optimizer))
+            self._optimizer(optimizer)
+        self.parts = [part for optimizer in self.optimizers for part in optimizer.parts()]
+        self._checks += map(_as_it_was, self.parts)
+
+    # Arguments
+
+    def _taken(self, value: Any, name: str) -> Any:
+        """What the function is called with for an argument; notes how a replay recognises and reads it."""
+        check = self._checks.append
+        if isinstance(value, Module):
+            storage = pack(value)
+            fields = value.__dict__
+            check(lambda text: f"{name}.__dict__ is {text(fields)} and not {text(storage)}.deserted")
+            kept = value.named_params(), value.named_buffers(), value.named_rngs()
+            self.models.append(_Model(name, value, fields, storage, *kept))
+            return value
+        if isinstance(value, Optimizer):
+            check(lambda text: f"{name} is {text(value)}")
+            self._optimizer(value)
+            return value
+        if isinstance(value, (Param, GradientsParams, Rng)) or (isinstance(value, Tensor) and value.node is not None):
+            raise PlanError(
+                f"compile: {name} is a {type(value).__name__}"
+                f"{' that requires a gradient' if isinstance(value, Tensor) else ''}; a step takes models, optimizers, "
+                "arrays, tensors that are constants (detach()), and numbers."
+            )
+        if isinstance(value, Tensor):
+            check(lambda text: f"type({name}) is {text(type(value))} and {name}.node is None")
+            return Tensor(self._input(value.array, f"{name}.array"))
+        if isinstance(value, np.generic):
+            check(lambda text: f"type({name}) is {text(type(value))}")
+            return self.trace.number(f"{name}.item()", value.item())
+        if is_array(value):
+            return self._input(value, name)
+        if type(value) in (int, float):
+            check(lambda text: f"type({name}) is {text(type(value))}")
+            return self.trace.number(name, value)
+        if isinstance(value, Mapping):
+            check(lambda text: f"type({name}) is {text(type(value))} and len({name}) == {len(value)}")
+            return {key: self._taken(item, f"{name}[{key!r}]") for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            check(lambda text: f"type({name}) is {text(type(value))} and len({name}) == {len(value)}")
+            items = [self._taken(item, f"{name}[{i}]") for i, item in enumerate(value)]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            check(lambda text: f"type({name}) is {text(type(value))}")
+            fields = {
+                f.name: self._taken(getattr(value, f.name), f"{name}.{f.name}") for f in dataclasses.fields(value)
+            }
+            return dataclasses.replace(value, **fields)
+        if value is None or isinstance(value, (bool, type)) or callable(value):
+            check(lambda text: f"{name} is {text(value)}")
+        else:
+            check(lambda text: f"{name} == {text(value)}")
+        return value
+
+    def _input(self, array: Any, name: str) -> Tracer:
+        kind, shape, dtype = type(array), array.shape, array.dtype
+        self._checks.append(
+            lambda text: (
+                f"type({name}) is {text(kind)} and {name}.shape == {text(shape)} and {name}.dtype == {text(dtype)}"
+            )
+        )
+        copy = np.array(array) if isinstance(array, np.generic) else array.copy()
+        self.inputs.append((name, copy))
+        return self.trace.bind(copy)
+
+    def _optimizer(self, optimizer: Optimizer) -> None:
+        if not any(optimizer is known for known in self.optimizers):
+            self.optimizers.append(optimizer)
+
+    # Recording
+
+    def make(self) -> tuple[Plan | None, Any]:
+        """The plan, and the result of the call."""
+        self.storages = list({id(model.storage): model.storage for model in self.models}.values())
+        unsettled = [part for part in self.parts if not any(part._storage is storage for storage in self.storages)]
+        if unsettled and len(self.storages) > 1:  # whose parameters it updates is seen when it does
+            return None, self.function(*self.args)
+        for part in unsettled:
+            for storage in self.storages:
+                part.lay_out(storage)
+        before = _State(self.storages, self.models, self.parts)
+        try:
+            returns = self._record()
+            self._revive()
+            after = _State(self.storages, self.models, self.parts)
+            plan = Plan(
+                self.trace,
+                self.parameters,
+                self.inputs,
+                self.results,
+                lambda text: [check(text) for check in self._checks],
+                lambda text: f"({returns(text)},)",
+            )
+            before.restore()
+            outcome = plan.replay(*self.args)
+            if outcome is None:
+                raise PlanError("the step changes what it decides by, so that its plan does not even fit this call.")
+            different = after.difference(_State(self.storages, self.models, self.parts))
+            if different:
+                raise PlanError(
+                    f"a replay of the step leaves {different} as the step itself does not. Random numbers that are "
+                    "drawn inside it, other than by dropout, or code that changes more than arrays, can be the reason; "
+                    "do that outside, and pass what comes of it as an argument."
+                )
+        except BaseException:
+            self._revive()
+            before.restore()
+            raise
+        return plan, outcome[0]
+
+    def _record(self) -> Expression:
+        """Call the function with Tracers; gives what writes the expression of its result."""
+        with self._bound():
+            returned = self.function(*self._given)
+            returns = self._returned(returned)
+            for model in self.models:
+                stepped = model.handle.__dict__ is not model.fields
+                if stepped and not any(part is model for part in self._returned_models):
+                    raise PlanError(
+                        f"{self.function.__name__}: {model.name} is changed by the step, and not returned; return the "
+                        "model that step() gives."
+                    )
+            self.trace.over = True
+        return returns
+
+    def _revive(self) -> None:
+        """Give the handles that the recorded step has consumed their models back."""
+        for model in self.models:
+            object.__setattr__(model.handle, "__dict__", model.fields)
+
+    @contextmanager
+    def _bound(self) -> Iterator[None]:
+        """Models and optimizers hold Tracers inside the block."""
+        if active.trace is not None:
+            raise PlanError("a compiled function is called inside another one; compile the outer one alone.")
+        trace = self.trace
+        values = [(storage, storage.values, storage.pool) for storage in self.storages]
+        held = [[*model.params.values(), *model.buffers.values()] for model in self.models]
+        tensors = [(tensor, tensor.array) for tensor in itertools.chain(*held)]
+        vectors = [(part, part._vectors, part._scratch) for part in self.parts if part._storage is not None]
+        active.trace = trace
+        try:
+            for storage, array, _ in values:
+                storage.values, storage.pool = trace.bind(array), []
+            for tensor, array in tensors:
+                tensor.array = trace.bind(array)
+            for part, named, scratch in vectors:
+                part._vectors = {name: trace.bind(vector) for name, vector in named.items()}
+                part._scratch = trace.bind(scratch)
+                part.cut()
+            yield
+        finally:
+            active.trace = None
+            for storage, array, pool in values:
+                storage.values, storage.pool = array, pool
+            for tensor, array in tensors:
+                tensor.array = array
+            for part, named, scratch in vectors:
+                part._vectors, part._scratch = named, scratch
+                part.cut()
+
+    # Results
+
+    def _returned(self, value: Any) -> Expression:
+        """What writes the expression of a part of the result."""
+        if isinstance(value, Module):
+            return self._returned_model(value)
+        if isinstance(value, GradientsParams):
+            return self._returned_gradients(value)
+        if isinstance(value, Tensor):
+            array = self._kept(value.array)
+            return lambda text: f"{text(Tensor)}({array(text)})"
+        if isinstance(value, Tracer) or is_array(value):
+            return self._kept(value)
+        if isinstance(value, Mapping):
+            items = {key: self._returned(item) for key, item in value.items()}
+            return lambda text: "{" + ", ".join(f"{text(key)}: {item(text)}" for key, item in items.items()) + "}"
+        if isinstance(value, (tuple, list)):
+            parts, kind = [self._returned(item) for item in value], type(value)
+            if hasattr(value, "_fields"):
+                return lambda text: f"{text(kind)}({', '.join(part(text) for part in parts)})"
+            opens, closes = "()" if isinstance(value, tuple) else "[]"
+            return lambda text: opens + "".join(f"{part(text)}, " for part in parts) + closes
+        if value is None or isinstance(value, (Number, Optimizer, bool, str, int, float)):
+            return lambda text: text(value)
+        raise PlanError(
+            f"{self.function.__name__} returns a {type(value).__name__}; a compiled step returns models, tensors, "
+            "arrays, GradientsParams and numbers."
+        )
+
+    def _returned_model(self, value: Module) -> Expression:
+        for model in self.models:
+            if value.__dict__ is model.fields:
+                self._returned_models.append(model)
+                stepped, name = value is not model.handle, model.name
+                return lambda text: f"{text(changed)}({name}, 'step')" if stepped else name
+        raise PlanError(
+            f"{self.function.__name__} returns a {type(value).__name__} that is none of its arguments after a step; "
+            "rebuild models (map, to, train, valid, clone) outside of a compiled step."
+        )
+
+    def _returned_gradients(self, grads: GradientsParams) -> Expression:
+        for storage in self.storages:
+            try:
+                flat = grads.flat(storage)
+            except KeyError:
+                continue
+            vector, present = flat.vector, list(flat.present)
+            self.results.append(vector.value)
+            buffers = [(buffer, self._kept(array)) for buffer, array in grads.buffers.items()]
+            return lambda text: (
+                f"{text(_gradients)}({text(storage)}, {text(vector.value)}, {text(present)}, "
+                f"{{{', '.join(f'{text(buffer)}: {array(text)}' for buffer, array in buffers)}}})"
+            )
+        raise PlanError(f"{self.function.__name__} returns gradients that belong to none of its models.")
+
+    def _kept(self, array: Any) -> Expression:
+        value = array.checked(self.trace) if isinstance(array, Tracer) else array
+        self.results.append(value)
+        return lambda text: f"{text(value)}.copy()"
+
+
+class _State:
+    """What a step may change: copies of vectors, buffers, states of random streams, moments and counts of steps."""
+
+    def __init__(self, storages: Sequence[Storage], models: Sequence[_Model], parts: Sequence[Optimizer]) -> None:
+        self._arrays: dict[str, tuple[Any, Any]] = {}
+        self._rngs: dict[str, tuple[Rng, Any]] = {}
+        self._steps = [(part, list(part._steps)) for part in parts]
+        for i, storage in enumerate(storages):
+            self._keep(f"the weights {i}", storage.values)
+        for model in models:
+            for path, buffer in model.buffers.items():
+                self._keep(f"the buffer {path}", buffer.array)
+            for path, rng in model.rngs.items():
+                self._rngs[f"the random stream {path}"] = rng, rng.state()
+        for part in parts:
+            for name, vector in part._vectors.items():
+                self._keep(f"{type(part).__name__}'s {name} {len(self._arrays)}", vector)
+
+    def _keep(self, name: str, array: Any) -> None:
+        self._arrays[name] = array, array.copy()
+
+    def restore(self) -> None:
+        for array, copy in self._arrays.values():
+            array[...] = copy
+        for rng, state in self._rngs.values():
+            rng.load_state(state)
+        for part, steps in self._steps:
+            part._steps = list(steps)
+
+    def difference(self, other: _State) -> str:
+        """The name of something that is not equal; empty where all is, to the bit."""
+        for name, (_, copy) in self._arrays.items():
+            if copy.tobytes() != other._arrays[name][1].tobytes():
+                return name
+        for name, (_, state) in self._rngs.items():
+            if state != other._rngs[name][1]:
+                return name
+        mine, theirs = ([steps for _, steps in state._steps] for state in (self, other))
+        return "" if mine == theirs else "an optimizer's count of steps"
+
+
+def _is(expression: Expression, value: Any) -> Expression:
+    return lambda text: f"{expression(text)} is {text(value)}"
+
+
+def _as_it_was(part: Optimizer) -> Expression:
+    """An optimizer works on the memory, and on the parameters, that it worked on when it was recorded."""
+    return lambda text: (
+        f"{text(part)}._storage is {text(part._storage)} and {text(part)}._present == {text(part._present)}"
+    )
+
+
+def _gradients(storage: Storage, vector: Any, present: list[bool], buffers: dict[Buffer, Any]) -> GradientsParams:
+    """Gradients that a plan has calculated, with a vector of their own."""
+    flat = storage.gradient()
+    np.copyto(flat.vector, vector)
+    flat.present = list(present)
+    return GradientsParams.of(flat, buffers)

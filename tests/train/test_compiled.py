@@ -1,0 +1,621 @@
+"""A compiled step is the step: equal to the tape to the bit, or refused with a sentence."""
+
+import dataclasses
+import tracemalloc
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import minihybrid as mh
+from minihybrid import optim
+from minihybrid.autodiff.op import registry
+from minihybrid.autodiff.trace import PlanError
+from minihybrid.module.module import pack
+from minihybrid.nn import BatchNorm2dConfig, Conv2dConfig, DropoutConfig, LinearConfig, MLPConfig, Sequential
+from minihybrid.train.compiled import MOST_PLANS
+from tests.samples import calls
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(64, 12)).astype(np.float32), RNG.integers(0, 5, 64)
+
+
+def train(model, optimizer, x, y, lr):
+    loss = mh.nn.cross_entropy(model(mh.Tensor(x)), y)
+    grads = optim.GradientsParams.from_grads(loss.backward(), model)
+    return optimizer.step(lr, model, grads), loss
+
+
+def mlp(seed=0):
+    return MLPConfig((12, 8, 5)).init(mh.Rng(seed))
+
+
+def dropping(seed=0):
+    rng = mh.Rng(seed)
+    layers = [LinearConfig(12, 8).init(rng), mh.nn.Tanh(), DropoutConfig(0.3).init(rng), LinearConfig(8, 5).init(rng)]
+    return Sequential(layers)
+
+
+def cnn():
+    rng = mh.Rng(0)
+    layers = [Conv2dConfig(1, 3, 3, padding=1).init(rng), BatchNorm2dConfig(3).init(), mh.relu]
+    layers += [lambda x: mh.max_pool2d(x, 2), DropoutConfig(0.2).init(rng), Conv2dConfig(3, 4, 3, padding=1).init(rng)]
+    layers += [lambda x: mh.reshape(x, (x.shape[0], -1)), LinearConfig(4 * 16, 5).init(rng)]
+    return Sequential(layers)
+
+
+class Language(mh.Module):
+    embedding: mh.nn.Embedding
+    layer: mh.nn.TransformerEncoderLayer
+    norm: mh.nn.LayerNorm
+    head: mh.nn.Linear
+
+    def forward(self, tokens):
+        return self.head(self.norm(self.layer(self.embedding(tokens), causal=True)))
+
+
+def language():
+    rng = mh.Rng(0)
+    layer = mh.nn.TransformerEncoderLayerConfig(8, heads=2, d_hidden=16, dropout=0.1).init(rng)
+    return Language(
+        mh.nn.EmbeddingConfig(11, 8).init(rng), layer, mh.nn.LayerNormConfig(8).init(rng), LinearConfig(8, 11).init(rng)
+    )
+
+
+class Recurrent(mh.Module):
+    cell: mh.nn.LSTM
+    head: mh.nn.Linear
+
+    def forward(self, x):
+        return self.head(self.cell(x)[0][:, -1])
+
+
+def everything(model, optimizer):
+    streams = {path: rng.state() for path, rng in model.named_rngs().items()}
+    buffers = {path: buffer.numpy().tobytes() for path, buffer in model.named_buffers().items()}
+    moments = [vector.tobytes() for part in optimizer.parts() for vector in part._vectors.values()]
+    weights = {path: param.numpy().tobytes() for path, param in model.named_params().items()}
+    return weights, buffers, streams, moments, [list(part._steps) for part in optimizer.parts()]
+
+
+def run(make, optimizer, batches, step, steps):
+    model, losses = make(), []
+    pack(model)  # before the first step, as a recording does
+    for t in range(steps):
+        x, y = batches[t % len(batches)]
+        model, loss = step(model, optimizer, x, y, optim.Cosine(0.01, steps)(t))
+        losses.append(loss.item())
+    return losses, everything(model, optimizer)
+
+
+def batches_of(x, y, size=16):
+    return [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
+
+
+SEQUENCES = RNG.integers(0, 11, (16, 7))
+TASKS = {
+    "mlp": (dropping, batches_of(X, Y)),
+    "cnn": (cnn, batches_of(RNG.normal(size=(32, 1, 8, 8)).astype(np.float32), Y[:32], 8)),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_plan_is_the_tape_to_the_bit_over_100_steps(task):
+    make, batches = TASKS[task]
+    compiled = mh.compile(train)
+    assert run(make, optim.Adam(), batches, train, 100) == run(make, optim.Adam(), batches, compiled, 100)
+    assert len(compiled.plans) == 1
+
+
+def test_so_is_that_of_a_transformer():
+    def step(model, optimizer, tokens, targets, lr):
+        loss = mh.nn.cross_entropy(model(tokens), targets)
+        return optimizer.step(lr, model, optim.GradientsParams.from_grads(loss.backward(), model)), loss
+
+    batches = batches_of(SEQUENCES[:, :-1], SEQUENCES[:, 1:], 4)
+    expected = run(language, optim.AdamW(), batches, step, 100)
+    assert run(language, optim.AdamW(), batches, mh.compile(step), 100) == expected
+
+
+def test_so_is_that_of_a_recurrent_network():
+    def make():
+        rng = mh.Rng(0)
+        return Recurrent(mh.nn.LSTMConfig(3, 4).init(rng), LinearConfig(4, 5).init(rng))
+
+    batches = batches_of(RNG.normal(size=(32, 4, 3)).astype(np.float32), Y[:32], 8)
+    assert run(make, optim.Adam(), batches, train, 10) == run(make, optim.Adam(), batches, mh.compile(train), 10)
+
+
+OPTIMIZERS = {
+    "SGD": optim.SGD,
+    "SGD, Nesterov": lambda: optim.SGD(momentum=0.9, nesterov=True, weight_decay=0.01),
+    "SGD, dampening": lambda: optim.SGD(momentum=0.9, dampening=0.1),
+    "AdamW": optim.AdamW,
+    "AMSGrad": lambda: optim.Adam(amsgrad=True, weight_decay=0.1),
+    "RMSprop": lambda: optim.RMSprop(momentum=0.9, centered=True),
+    "Adagrad": lambda: optim.Adagrad(lr_decay=0.1),
+    "Adadelta": optim.Adadelta,
+    "Lion": optim.Lion,
+    "Schedule-Free": optim.ScheduleFreeAdamW,
+    "Ema": lambda: optim.Ema(optim.Adam(), 0.5),
+    "Swa": lambda: optim.Swa(optim.Adam(), start=2, every=3),
+    "Lookahead": lambda: optim.Lookahead(optim.SGD(), k=3),
+    "Grouped": lambda: optim.Grouped({"*weight": optim.Muon(), "*": (optim.Adam(), 0.5)}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_steps_as_it_does_on_the_tape(name):
+    make, compiled = OPTIMIZERS[name], mh.compile(train)
+    expected = run(mlp, make(), batches_of(X, Y), train, 12)
+    assert run(mlp, make(), batches_of(X, Y), compiled, 12) == expected
+    assert 1 <= len(compiled.plans) <= 5
+
+
+LOSSES = {
+    "label smoothing": lambda out, y: mh.nn.cross_entropy(out, y, label_smoothing=0.1),
+    "ignored": lambda out, y: mh.nn.cross_entropy(out, y, ignore_index=2),
+    "summed": lambda out, y: mh.nn.cross_entropy(out, y, reduction="sum"),
+    "mse": lambda out, y: mh.nn.mse(out, mh.one_hot(y, 5)),
+    "huber": lambda out, y: mh.nn.huber(out, mh.one_hot(y, 5)),
+    "bce": lambda out, y: mh.nn.bce_with_logits(out, mh.one_hot(y, 5)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_recorded(name):
+    loss_function = LOSSES[name]
+
+    def step(model, optimizer, x, y, lr):
+        loss = loss_function(model(mh.Tensor(x)), y)
+        return optimizer.step(lr, model, optim.GradientsParams.from_grads(loss.backward(), model)), loss
+
+    expected = run(mlp, optim.Adam(), batches_of(X, Y), step, 6)
+    assert run(mlp, optim.Adam(), batches_of(X, Y), mh.compile(step), 6) == expected
+
+
+@pytest.mark.parametrize("name", sorted(registry))
+@settings(max_examples=5)
+@given(data=st.data())
+def test_every_op_and_its_gradients_are_the_same_in_a_replay_with_other_values(name, data):
+    call = data.draw(calls(name, np.float32))
+    operands = [np.array(a, order="C") for a in call.operands]
+
+    def values_and_gradients(given, seed):
+        made = [mh.Tensor(a) for a in given]
+        leaves = [x.require_grad() if n in call.op.formulas else x for x, n in zip(made, call.names, strict=True)]
+        out = call.on(leaves)
+        if out.node is None:
+            return out, []
+        grads = out.backward(mh.Tensor(seed))
+        return out.detach(), [grads[x] for x in leaves if x in grads]
+
+    seed = np.ones_like(np.asarray(call.on(operands)))
+    others = [np.asarray(a * np.float32(0.999) if a.dtype.kind == "f" else np.flip(a).copy()) for a in operands]
+    compiled = mh.compile(values_and_gradients)
+    other_seed = np.asarray(2 * seed, seed.dtype)
+    try:
+        found = [compiled(operands, seed), compiled(others, other_seed)]
+    except PlanError as error:
+        assert name in ("getitem", "index_add") and "a mask" in str(error)
+        return
+    expected = [values_and_gradients(operands, seed), values_and_gradients(others, other_seed)]
+    for (out, gradients), (right, rights) in zip(found, expected, strict=True):
+        for a, b in zip([out, *gradients], [right, *rights], strict=True):
+            assert (a.shape, a.dtype, a.numpy().tobytes()) == (b.shape, b.dtype, b.numpy().tobytes())
+
+
+# What a step may be given, and give
+
+
+def test_steps_of_the_plan_and_of_the_tape_take_turns():
+    turns = [train, mh.compile(train)]
+    expected = run(dropping, optim.Adam(), batches_of(X, Y), train, 10)
+    calls_made = iter(range(100))
+
+    def alternate(*args):
+        return turns[next(calls_made) % 2](*args)
+
+    assert run(dropping, optim.Adam(), batches_of(X, Y), alternate, 10) == expected
+
+
+class Pair(NamedTuple):
+    x: object
+    y: object
+
+
+@dataclasses.dataclass
+class Data:
+    x: object
+    y: object
+
+
+@pytest.mark.parametrize(
+    ("packed", "unpack"),
+    [
+        (lambda x, y: Pair(x, y), lambda batch: batch),
+        (lambda x, y: Data(x, y), lambda batch: (batch.x, batch.y)),
+        (lambda x, y: {"x": x, "y": y}, lambda batch: (batch["x"], batch["y"])),
+        (lambda x, y: [x, (y,)], lambda batch: (batch[0], batch[1][0])),
+        (lambda x, y: [mh.Tensor(x), mh.Tensor(y)], lambda batch: (batch[0].array, batch[1].array)),
+    ],
+)
+def test_arguments_come_in_containers(packed, unpack):
+    def outputs(model, batch):
+        x, y = unpack(batch)
+        return {"loss": [mh.nn.cross_entropy(model(mh.Tensor(x)), y)], "none": None, "size": (x.shape[0], "text")}
+
+    compiled, model = mh.compile(outputs), mlp()
+    for x, y in batches_of(X, Y):
+        found = compiled(model, packed(x, y))
+        assert found["loss"][0].item() == mh.nn.cross_entropy(model(mh.Tensor(x)), y).item()
+        assert (found["none"], found["size"]) == (None, (16, "text"))
+    assert len(compiled.plans) == 1
+
+
+def test_numbers_are_read_in_each_call_and_strings_are_constants():
+    def scaled(x, factor, how="linear"):
+        return mh.exp(x * factor) if how == "exp" else x * factor + factor, factor * 2
+
+    compiled, x = mh.compile(scaled), mh.tensor([1.0, 2.0])
+    for factor in (0.5, 3.0, np.float64(4.0), 2):
+        for how in ("linear", "exp"):
+            found, twice = compiled(x, factor, how=how)
+            right, _ = scaled(x, float(factor), how)
+            assert found.tolist() == right.tolist() and twice == 2 * factor
+    assert len(compiled.plans) == 6
+
+
+def test_a_decision_on_a_number_is_a_guard():
+    def step(x, factor):
+        return x * 2 if factor > 1 and factor % 2 else x - factor
+
+    compiled, x = mh.compile(step), np.ones(2, np.float32)
+    for factor in (0.5, 3, 4, 5, 0.25, 6):
+        assert compiled(x, factor).tolist() == step(x, factor).tolist()
+    assert len(compiled.plans) == 3  # small floats, odd integers, even ones
+
+
+def test_other_shapes_are_other_plans_and_their_number_is_bounded():
+    compiled, model, optimizer = mh.compile(train), mlp(), optim.Adam()
+    for size in [*range(1, MOST_PLANS + 4), 3, MOST_PLANS + 2]:
+        model, _ = compiled(model, optimizer, X[:size], Y[:size], 0.01)
+    assert len(compiled.plans) == MOST_PLANS
+
+
+def test_gradients_are_values():
+    def gradients(model, x, y):
+        loss = mh.nn.cross_entropy(model(mh.Tensor(x)), y)
+        return loss, optim.GradientsParams.from_grads(loss.backward(), model)
+
+    compiled, model = mh.compile(gradients), mlp()
+    kept = [compiled(model, x, y) for x, y in batches_of(X, Y)]
+    for (loss, grads), (x, y) in zip(kept, batches_of(X, Y), strict=True):
+        right, rights = gradients(model, x, y)
+        assert loss.item() == right.item()
+        for id, gradient in grads.items():
+            assert gradient.tolist() == rights.get(id).tolist()
+    model = optim.Adam().step(0.1, model, kept[0][1])
+    assert compiled(model, X[:16], Y[:16])[0].item() < kept[0][0].item()
+
+
+def test_running_statistics_come_with_gradients():
+    def gradients(model, x, y):
+        loss = mh.nn.cross_entropy(model(mh.Tensor(x)), y)
+        return optim.GradientsParams.from_grads(loss.backward(), model)
+
+    (x, y), *_ = TASKS["cnn"][1]
+    states = []
+    for function in (gradients, mh.compile(gradients)):
+        model, optimizer = cnn(), optim.SGD()
+        for _ in range(3):
+            model = optimizer.step(0.1, model, function(model, x, y))
+        states.append(everything(model, optimizer))
+    assert states[0] == states[1]
+
+
+def test_two_models_with_their_optimizers():
+    def duel(one, two, first, second, x, lr):
+        loss = mh.mean(mh.square(two(one(mh.Tensor(x)))))
+        grads = loss.backward()
+        one_grads, two_grads = (optim.GradientsParams.from_grads(grads, model) for model in (one, two))
+        return first.step(lr, one, one_grads), second.step(lr, two, two_grads), loss
+
+    found = []
+    for function in (duel, mh.compile(duel)):
+        one, two = (MLPConfig((12, 12)).init(mh.Rng(i)) for i in range(2))
+        first, second = optim.Adam(), optim.SGD(momentum=0.5)
+        losses = []
+        for _ in range(5):
+            one, two, loss = function(one, two, first, second, X[:16], 0.01)
+            losses.append(loss.item())
+        found.append((losses, everything(one, first), everything(two, second)))
+    assert found[0] == found[1]
+
+
+def test_what_changes_model_and_optimizer_in_between_is_seen():
+    def session(step):
+        model, optimizer = dropping(), optim.Ema(optim.Adam(), 0.9)
+        for i in range(3):
+            model, _ = step(model, optimizer, X[:16], Y[:16], 0.01)
+            snapshots = model.snapshot(), optimizer.snapshot()
+            model = model.apply_delta(np.full(model.num_params(), 0.01, np.float32))
+            model, _ = step(model, optimizer, X[:16], Y[:16], 0.01)
+            if i == 1:
+                model = model.restore(snapshots[0])
+                optimizer.restore(snapshots[1])
+            optimizer.load_state(optimizer.state())
+            model = model.train()
+        return everything(model, optimizer)
+
+    assert session(train) == session(mh.compile(train))
+
+
+def test_parameters_without_gradients_and_tied_ones():
+    class Tied(mh.Module):
+        weight: mh.Param
+        again: mh.Param
+        unused: mh.Param
+
+        def forward(self, x):
+            return mh.tanh(x @ self.weight) @ self.again
+
+    def make():
+        weight = mh.Param(mh.Rng(0).normal((12, 12)), id=mh.ParamId(1))
+        return Tied(weight, weight, mh.Param(np.ones(3, np.float32), id=mh.ParamId(2)))
+
+    assert run(make, optim.Adam(), batches_of(X, Y), train, 5) == run(
+        make, optim.Adam(), batches_of(X, Y), mh.compile(train), 5
+    )
+
+
+def test_clipping_is_recorded():
+    def step(model, optimizer, x, y, lr):
+        loss = mh.nn.cross_entropy(model(mh.Tensor(x)), y)
+        grads = optim.clip_global_norm(optim.GradientsParams.from_grads(loss.backward(), model), 0.5)
+        grads = optim.clip_value(optim.clip_norm(grads, 0.3), 0.1)
+        return optimizer.step(lr, model, grads), loss
+
+    expected = run(mlp, optim.Adam(), batches_of(X, Y), step, 8)
+    assert run(mlp, optim.Adam(), batches_of(X, Y), mh.compile(step), 8) == expected
+
+
+def test_results_do_not_change_with_later_steps_and_memory_does_not_grow():
+    def step(model, optimizer, x, y, lr):
+        logits = model(mh.Tensor(x))
+        loss = mh.nn.cross_entropy(logits, y)
+        return optimizer.step(lr, model, optim.GradientsParams.from_grads(loss.backward(), model)), logits.detach()
+
+    compiled, model, optimizer = mh.compile(step), mlp(), optim.Adam()
+    model, first = compiled(model, optimizer, X[:16], Y[:16], 0.1)
+    kept = first.tolist()
+    for _ in range(10):
+        model, _ = compiled(model, optimizer, X[:16], Y[:16], 0.1)
+    assert first.tolist() == kept
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(300):
+            model, _ = compiled(model, optimizer, X[:16], Y[:16], 0.1)
+        assert tracemalloc.get_traced_memory()[0] - before < 10_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_show_prints_the_program(capsys):
+    compiled, model = mh.compile(train), mlp()
+    compiled(model, optim.SGD(), X[:16], Y[:16], 0.1)
+    compiled.show()
+    shown = capsys.readouterr().out
+    assert "def replay(model, optimizer, x, y, lr):" in shown and ".dot(" in shown and "float32 (16, 8)" in shown
+
+
+# What is refused
+
+OUTSIDE = np.ones(3, np.float32)
+NUMBER = 2.0
+
+
+def with_global_array(x):
+    return x + OUTSIDE
+
+
+def with_global_number(x):
+    return [x * NUMBER for _ in range(2)]
+
+
+def closing_over(value):
+    def function(x):
+        return x, value
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (with_global_array, "OUTSIDE"),
+        (with_global_number, "NUMBER"),
+        *((closing_over(v), "value") for v in (1.5, 3, OUTSIDE, mh.tensor(1.0), mh.Rng(0), mlp(), np.float32(1))),
+    ],
+)
+def test_what_a_plan_would_freeze_is_refused(function, name):
+    with pytest.raises(PlanError, match=rf"uses {name} from outside, .* Pass it as an argument"):
+        mh.compile(function)
+
+
+@pytest.mark.parametrize("function", [lambda *x: x, lambda *, x: x, lambda **x: x])
+def test_arguments_have_names(function):
+    with pytest.raises(PlanError, match="name each argument"):
+        mh.compile(function)
+
+
+def test_only_functions_are_compiled():
+    with pytest.raises(PlanError, match="expected a function, got MLP"):
+        mh.compile(mlp())
+
+
+READS = {
+    "item": lambda loss: loss.item(),
+    "float": float,
+    "numpy": lambda loss: loss.numpy(),
+    "bool": lambda loss: 1 if loss > 1 else 2,
+    "print": lambda loss: f"{loss}",
+    "tolist": lambda loss: loss.tolist(),
+    "index": lambda loss: [1, 2][loss.array.astype(int)],
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_reading_a_value_is_refused_and_nothing_has_happened(how):
+    read = READS[how]
+
+    def step(model, optimizer, x, y, lr):
+        model, loss = train(model, optimizer, x, y, lr)
+        read(loss)
+        return model, loss
+
+    model, optimizer = dropping(), optim.Adam()
+    model, _ = train(model, optimizer, X[:16], Y[:16], 0.01)
+    before = everything(model, optimizer)
+    with pytest.raises(PlanError, match="inside a compiled step"):
+        mh.compile(step)(model, optimizer, X[:16], Y[:16], 0.01)
+    assert everything(model, optimizer) == before
+    train(model, optimizer, X[:16], Y[:16], 0.01)
+
+
+@pytest.mark.parametrize("how", [float, int, lambda n: [1, 2, 3][n], None])
+def test_a_number_that_decides_on_shapes_is_refused(how):
+    with pytest.raises(PlanError, match="another in each call"):
+        mh.compile(lambda x, n: (x, how(n) if how else mh.Tensor(x)[n]))(X, 1)
+
+
+def test_random_numbers_behind_the_recorders_back_are_noticed():
+    class Noisy(mh.Module):
+        weight: mh.Param
+        rng: mh.Rng
+
+        def forward(self, x):
+            return x @ self.weight + self.rng.normal((5,))
+
+    model, optimizer = Noisy(mh.Param(np.ones((12, 5), np.float32)), mh.Rng(0)), optim.SGD()
+    model, _ = train(model, optimizer, X[:16], Y[:16], 0.01)
+    before = everything(model, optimizer)
+    with pytest.raises(PlanError, match="the random stream rng"):
+        mh.compile(train)(model, optimizer, X[:16], Y[:16], 0.01)
+    assert everything(model, optimizer) == before
+    train(model, optimizer, X[:16], Y[:16], 0.01)
+
+
+def test_a_model_that_is_stepped_is_returned():
+    def step(model, optimizer, x, y):
+        train(model, optimizer, x, y, 0.1)
+        return x
+
+    model = mlp()
+    with pytest.raises(PlanError, match="model is changed by the step, and not returned"):
+        mh.compile(step)(model, optim.SGD(), X[:16], Y[:16])
+    model.num_params()
+
+
+@pytest.mark.parametrize("rebuilt", [lambda m: m.valid(), lambda m: m.train()])
+def test_a_model_that_is_rebuilt_is_refused(rebuilt):
+    with pytest.raises(PlanError, match="rebuild models"):
+        mh.compile(lambda model, x: (rebuilt(model), x))(mlp(), X)
+
+
+@pytest.mark.parametrize("value", [mh.tensor(1.0, requires_grad=True), mh.Rng(0), mh.Param(OUTSIDE)])
+def test_arguments_that_a_plan_cannot_be_given(value):
+    with pytest.raises(PlanError, match="a step takes models, optimizers"):
+        mh.compile(lambda x: x)(value)
+
+
+def test_results_that_a_plan_cannot_give():
+    with pytest.raises(PlanError, match="returns a Gradients; a compiled step returns models"):
+        mh.compile(lambda model, x: mh.sum(model(mh.Tensor(x))).backward())(mlp(), X)
+
+
+def test_two_steps_of_one_optimizer_are_refused():
+    def twice(model, optimizer, x, y):
+        model, _ = train(model, optimizer, x, y, 0.1)
+        return train(model, optimizer, x, y, 0.1)
+
+    with pytest.raises(PlanError, match="two steps"):
+        mh.compile(twice)(mlp(), optim.Adam(), X[:16], Y[:16])
+
+
+def test_a_tensor_that_was_kept_is_refused_afterwards():
+    kept = []
+
+    def step(x):
+        kept.append(mh.Tensor(x) * 2)
+        return x
+
+    mh.compile(step)(X)
+    with pytest.raises(PlanError, match="was kept"):
+        kept[0] + 1
+
+
+def test_compiled_functions_are_not_nested():
+    inner = mh.compile(lambda x: x * 2)
+    with pytest.raises(PlanError, match="inside another one"):
+        mh.compile(lambda x: inner(x))(X)
+
+
+def test_shapes_that_depend_on_values_are_refused():
+    with pytest.raises(PlanError, match="where"):
+        mh.compile(lambda x: mh.Tensor(x)[x > 0])(X)
+
+
+# What goes wrong in a replay
+
+
+def test_a_label_out_of_range_raises_in_a_replay_and_the_model_is_as_it_was():
+    compiled, model, optimizer = mh.compile(train), mlp(), optim.Adam()
+    model, _ = compiled(model, optimizer, X[:16], Y[:16], 0.01)
+    before = everything(model, optimizer)
+    with pytest.raises(IndexError, match="labels range from"):
+        compiled(model, optimizer, X[:16], Y[:16] + 5, 0.01)
+    assert everything(model, optimizer) == before
+    model, _ = compiled(model, optimizer, X[:16], Y[:16], 0.01)
+    assert len(compiled.plans) == 1
+
+
+@pytest.mark.parametrize("lr", [-0.1, float("nan"), float("inf")])
+def test_a_learning_rate_that_makes_no_sense_raises_as_ever(lr):
+    compiled, model, optimizer = mh.compile(train), mlp(), optim.Adam()
+    model, _ = compiled(model, optimizer, X[:16], Y[:16], 0.01)
+    with pytest.raises(ValueError, match="the learning rate is"):
+        compiled(model, optimizer, X[:16], Y[:16], lr)
+    compiled(model, optimizer, X[:16], Y[:16], 0.01)
+
+
+def test_a_consumed_model_says_so():
+    compiled, model, optimizer = mh.compile(train), mlp(), optim.Adam()
+    compiled(model, optimizer, X[:16], Y[:16], 0.01)
+    with pytest.raises(mh.MovedError, match=r"consumed by step\(\) at .*test_compiled.py"):
+        compiled(model, optimizer, X[:16], Y[:16], 0.01)
+
+
+def test_a_graph_from_before_a_replay_is_stale():
+    compiled, model, optimizer = mh.compile(train), mlp(), optim.Adam()
+    model, _ = compiled(model, optimizer, X[:16], Y[:16], 0.01)
+    loss = mh.nn.cross_entropy(model(mh.Tensor(X)), Y)
+    model, _ = compiled(model, optimizer, X[:16], Y[:16], 0.01)
+    with pytest.raises(mh.MovedError):
+        loss.backward()
+
+
+def test_another_model_is_another_plan():
+    compiled, states = mh.compile(train), []
+    for seed in (0, 1):
+        model, optimizer = mlp(seed), optim.Adam()
+        for _ in range(2):
+            model, _ = compiled(model, optimizer, X[:16], Y[:16], 0.01)
+        states.append(everything(model, optimizer))
+    assert len(compiled.plans) == 2 and states[0] != states[1]
+    model, optimizer = mlp(1), optim.Adam()
+    for _ in range(2):
+        model, _ = train(model, optimizer, X[:16], Y[:16], 0.01)
+    assert states[1] == everything(model, optimizer)
