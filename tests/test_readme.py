@@ -31,4 +31,6 @@ def test_the_readmes_code_trains_a_network():
     names = {"__name__": "readme"}
     for code in parts:
         exec(code, names)
-    assert len(parts) == 2 and names["accuracy"] > 0.95 and len(names["step"].plans) == 1
+    assert (
+        len(parts) == 2 and names["accuracy"] > 0.95 and len(names["step"].plans) == 2
+    )  # the last batch of an epoch is smaller
