@@ -60,7 +60,6 @@ class Call:
     options: dict[str, Any] = field(default_factory=dict)
     out: Any = None
     takes_out: bool = False  # whether the function itself writes there
-    in_place: bool = False  # whether what it writes to is read, too, or keeps some of its values
     pure: bool = True  # whether nothing changes but what it writes to
     initial: bool = False  # whether it gives an array its first values, which depend on no other
 
@@ -82,7 +81,6 @@ class Trace:
         self.bound: dict[int, Any] = {}  # memory that is there before and after the step, by the array that owns it
         self.fixed: list[Any] = []  # arrays whose values are the same in each step
         self.over = False
-        self._changed: set[int] = set()
 
     # What the step works on
 
@@ -130,7 +128,7 @@ class Trace:
             values = _values(inputs, self)
             ufunc.at(*values)
             self._writes(inputs[0])
-            self.calls.append(Call(ufunc.at, values, in_place=True))
+            self.calls.append(Call(ufunc.at, values))
             return None
         if outs is not None and len(outs) > 1:
             raise PlanError(f"np.{ufunc.__name__} with several arrays as out= is beyond a plan; call it without.")
@@ -140,7 +138,7 @@ class Trace:
         if method == "reduce":
             options = {"axis": options.pop("axis", 0 if len(values) < 2 else values[1]), **options}
             values = values[:1]
-        return self._calculated(function, values, options, out, takes_out=True)
+        return self._calculated(function, values, _values(options, self), out, takes_out=True)
 
     def array_function(self, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """A call of another function of NumPy's."""
@@ -166,9 +164,9 @@ class Trace:
         if function is np.copyto:
             target = args[0]
             self._writes(target)
-            values = _values(args, self)
+            values, options = _values(args, self), _values(options, self)
             np.copyto(*values, **options)
-            self.calls.append(Call(np.copyto, values, options, in_place="where" in options))
+            self.calls.append(Call(np.copyto, values, options))
             return None
         out = options.pop("out", None)
         if function is np.clip:
@@ -197,7 +195,7 @@ class Trace:
             self.calls.append(Call(np.copyto, (tracer.value, value), {} if same else {"casting": "unsafe"}))
         else:
             tracer.value[index] = value
-            self.calls.append(Call(operator.setitem, (tracer.value, index, value), in_place=True))
+            self.calls.append(Call(operator.setitem, (tracer.value, index, value)))
 
     def _calculated(
         self, function: Any, values: tuple[Any, ...], options: dict[str, Any], out: Any, takes_out: bool
@@ -205,9 +203,8 @@ class Trace:
         if out is not None:
             out = out[0] if isinstance(out, tuple) else out
             self._writes(out)
-            reads = any(_overlap(value, out.value) for value in values)
             function(*values, out=out.value, **options)
-            self.calls.append(Call(function, values, options, out.value, takes_out=True, in_place=reads))
+            self.calls.append(Call(function, values, options, out.value, takes_out=True))
             return out
         result = function(*values, **options)
         if isinstance(result, (tuple, list)):
@@ -520,10 +517,6 @@ def owner(array: Any) -> Any:
         if hasattr(link, "dtype"):
             array = link
     return array
-
-
-def _overlap(a: Any, b: Any) -> bool:
-    return is_array(a) and owner(a) is owner(b)
 
 
 def is_array(value: Any) -> bool:
