@@ -123,7 +123,7 @@ class Storage:
         self.changed_at = ""
         self.pool: list[tuple[Any, list[Any]]] = []
         self._positions: dict[str, int] | None = None
-        self.borrowed: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.borrowed: list[weakref.ref[Any]] = []
         self.deserted = False
         self.merged: list[weakref.ref[Storage]] = [
             ref for storage in merged for ref in (weakref.ref(storage), *storage.merged)
@@ -144,12 +144,17 @@ class Storage:
             vector = self.device.xp.empty_like(self.values)
         return FlatGradient(self, vector, [slot.view(vector) for slot in self.slots])
 
+    def lend(self, views: Sequence[Any]) -> None:
+        """Remember views of the model that the next change has to end, for as long as somebody holds them."""
+        self.borrowed = [ref for ref in self.borrowed if ref() is not None] + [weakref.ref(view) for view in views]
+
     def advance(self, where: str) -> None:
         """Say that the values have changed, at line `where`."""
         self.generation += 1
         self.changed_at = where
         while self.borrowed:
-            self.borrowed.pop().end_borrow(where)
+            if (view := self.borrowed.pop()()) is not None:
+                view.end_borrow(where)
         while self.merged:  # graphs recorded before the parameters moved in here end at their first change, too
             former = self.merged.pop()()
             if former is not None:

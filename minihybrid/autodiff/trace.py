@@ -242,6 +242,8 @@ class Trace:
             return self.numbers[key][0]
         if dtype is not None and dtype.kind == "f" and type(value) in (int, float):
             return self._constant(value, dtype)
+        if isinstance(value, np.generic) and value.dtype.kind == "f":
+            return self._constant(value.item(), value.dtype)
         return value
 
     def _constant(self, value: float, dtype: Any) -> Any:

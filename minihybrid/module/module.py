@@ -107,7 +107,7 @@ class Module:
         for part in parts:
             part.__dict__["_borrowed"] = True
         for storage in {id(p.storage): p.storage for p in self.named_params().values()}.values():
-            storage.borrowed.update(parts)
+            storage.lend(parts)
         return view
 
     def end_borrow(self, where: str) -> None:

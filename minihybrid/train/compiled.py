@@ -71,6 +71,7 @@ class Compiled:
         self._function = function
         self._outside = _outside(function)
         self._signature = inspect.signature(function)
+        self._arity = len(self._signature.parameters)
         for parameter in self._signature.parameters.values():
             if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 raise PlanError(f"compile: {function.__name__} takes {parameter}; name each argument.")
@@ -78,7 +79,7 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """One step: a replay of a plan that fits, or a recording."""
-        if kwargs or len(args) != len(self._signature.parameters):
+        if kwargs or len(args) != self._arity:
             bound = self._signature.bind(*args, **kwargs)
             bound.apply_defaults()
             args = bound.args
