@@ -79,12 +79,13 @@ def test_the_model_that_is_kept_is_the_one_that_was_scored(elsewhere):
 
 def test_the_configuration_says_what_was_done(elsewhere):
     options = ["--trainer", "full", "--optimizer", "momentum", "--lr", "0.01", "--schedule", "constant", "--clip", "1"]
-    options += ["--batch-size", "16", "--steps", "7", "--every", "3", "--seed", "5", "--hidden", "4,3"]
+    options += ["--batch-size", "16", "--steps", "7", "--every", "3", "--seed", "5", "--hidden", "4,3", "--compile"]
     assert main(["train", *options, "--quiet"]) == 0
     folder = elsewhere / "runs" / "digits-full-1"
     config = json.loads((folder / "config.json").read_text())
     expected = {"dataset": "digits", "trainer": "full", "optimizer": "momentum", "lr": 0.01, "schedule": "constant"}
     expected |= {"clip": 1.0, "batch_size": 16, "steps": 7, "every": 3, "seed": 5, "hidden": [4, 3], "device": "cpu"}
+    expected |= {"compile": True}
     expected |= {
         "version": mh.__version__,
         "hybrid": None,

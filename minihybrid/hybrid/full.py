@@ -17,7 +17,8 @@ M = TypeVar("M", bound=Module)
 class FullTrainer(Generic[M]):
     """Forward, backward and an optimizer's step for every batch. `ledger` tells what was spent.
 
-    With `compiled`, loss and gradients come from a plan (see `mh.compile`): the same to the bit, and sooner.
+    With `compiled`, loss and gradients come from a plan (see `mh.compile`): the same to the bit, and sooner. A step
+    whose forward function a plan cannot repeat then raises PlanError.
 
     >>> import minihybrid as mh
     >>> from minihybrid.hybrid import FullTrainer, ModelWrapper, OptimizerWrapper

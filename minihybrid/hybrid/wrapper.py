@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
+from types import FunctionType
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -139,8 +140,9 @@ class ModelWrapper(Generic[M]):
     def forward_compiled(self, batch: Batch) -> Tensor:
         """The same as `forward`, with the gradients in one: both from a plan, to the bit (see `mh.compile`).
 
-        `backward` then has nothing left to do. The forward function may look at no value, and returns the model that it
-        was given. Raises PlanError where a plan cannot repeat what it does.
+        `backward` then has nothing left to do. The forward function is called only where a plan is recorded. It may
+        look at no value and use no number or array from outside, and returns the very model that it was given. Raises
+        PlanError where a plan cannot repeat what it does, ValueError for another model, and what `forward` raises.
         """
         model, fields = self.model, self.model.__dict__
         self._forget()
@@ -321,9 +323,15 @@ def _schedule(learning_rate: float | Schedule) -> Schedule:
 
 
 def _loss_and_gradients(model: Any, batch: Batch, forward_fn: Any) -> tuple[Tensor, GradientsParams]:
+    function = getattr(forward_fn, "__func__", forward_fn)
+    if isinstance(function, FunctionType):
+        compile(function)  # which refuses numbers and arrays from outside: a plan would keep them as they are now
     returned, loss = _checked(forward_fn(model, batch))
     if returned is not model:
-        raise ValueError("forward_compiled: the forward function has to return the model that it was given.")
+        raise ValueError(
+            f"the forward function returned another {type(returned).__name__} than the one that it was given; a plan "
+            "needs that one. Return it, or train without compile."
+        )
     return loss.detach(), GradientsParams.from_grads(loss.backward(), model)
 
 

@@ -12,7 +12,8 @@ from minihybrid.optim.gradients import GradientsParams
 def clip_global_norm(grads: GradientsParams, max_norm: float) -> GradientsParams:
     """Scale all gradients by one factor, so that their common 2-norm is at most `max_norm` (Pascanu et al. 2013).
 
-    A norm that is not finite is left for the caller to notice. Raises ValueError for a `max_norm` that is not positive.
+    Where that norm is not finite, every gradient becomes nan, for the caller to notice. Raises ValueError for a
+    `max_norm` that is not positive.
 
     >>> import minihybrid as mh
     >>> w = mh.nn.LinearConfig(2, 1, bias=False).init(rng=mh.Rng(0))
@@ -25,7 +26,7 @@ def clip_global_norm(grads: GradientsParams, max_norm: float) -> GradientsParams
 
 
 def clip_norm(grads: GradientsParams, max_norm: float) -> GradientsParams:
-    """Scale each parameter's gradient by itself, so that its 2-norm is at most `max_norm`."""
+    """Scale each parameter's gradient by itself, so that its 2-norm is at most `max_norm`; nan if it is not finite."""
     _require_positive("clip_norm", "max_norm", max_norm)
     return grads.map(lambda g: g * _factor([g], max_norm))
 
@@ -39,10 +40,12 @@ def clip_value(grads: GradientsParams, limit: float) -> GradientsParams:
 def _factor(arrays: list[Any], max_norm: float) -> Any:
     """What limits the common norm of some arrays; a number on their device, as nobody has to read it.
 
-    It is exactly 1 for a norm within the limit, and for one that is not finite.
+    It is exactly 1 for a norm within the limit. For one that is not finite it is nan: finite gradients can have such a
+    norm, and would else pass for clipped.
     """
     norm = np.sqrt(sum(np.vdot(array, array) for array in arrays))
-    return np.where(np.isfinite(norm), max_norm / np.maximum(norm, max_norm), 1)
+    limit = min(max_norm, float(np.finfo(norm.dtype).max))  # no limit is inf, and inf / inf would be nan
+    return np.where(np.isfinite(norm), limit / np.maximum(norm, limit), np.nan)
 
 
 def _require_positive(function: str, option: str, value: float) -> None:

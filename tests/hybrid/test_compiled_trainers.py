@@ -44,20 +44,40 @@ def everything(trainer):
     )
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """How often a forward pass was asked for, by the name of the method."""
+    counted = {"forward": 0, "forward_compiled": 0}
+
+    def counting(name, method):
+        def count(self, batch):
+            counted[name] += 1
+            return method(self, batch)
+
+        monkeypatch.setattr(ModelWrapper, name, count)
+
+    for name in counted:
+        counting(name, getattr(ModelWrapper, name))
+    return counted
+
+
 CYCLE = HybridConfig(warmup=5, full=5, correct=2, payoff=None)
 
 
 @pytest.mark.parametrize("hybrid", [None, CYCLE])
-def test_a_run_is_the_same_to_the_bit(hybrid):
+def test_a_run_is_the_same_to_the_bit(hybrid, calls):
     runs = []
     for compiled in (False, True):
         trainer, batches = made(compiled, hybrid), loader()
         results = [trainer.step(next(batches)) for _ in range(60)]
         runs.append((results, everything(trainer), trainer.ledger.backward_passes, trainer.ledger.forward_probes))
     assert runs[0] == runs[1]
+    assert calls["forward"] == calls["forward_compiled"] == trainer.ledger.backward_passes
+    assert any(result.accepted for result in results) == (hybrid is not None)
+    assert len(trainer.model_wrapper._compiled.plans) == 1, "a jump needs no other plan"
 
 
-def test_steps_that_verify_others_are_not_compiled():
+def test_steps_that_verify_others_are_not_compiled(calls):
     def without_dropout():
         rng = mh.Rng(0)
         return ModelWrapper(mh.nn.MLPConfig((64, 8, 10)).init(rng), forward)
@@ -68,14 +88,16 @@ def test_steps_that_verify_others_are_not_compiled():
         trainer = HybridTrainer(without_dropout(), OptimizerWrapper(mh.optim.Adam(), 0.05), config)
         runs.append(([trainer.step(batch) for _ in range(40)], trainer.model_wrapper.weights.tobytes()))
     assert runs[0] == runs[1]
+    assert calls["forward_compiled"] == 1, "the first step verifies none"
 
 
+@pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize("hybrid", [None, CYCLE])
-def test_a_loss_that_is_not_finite_is_dealt_with_as_ever(hybrid):
+def test_a_loss_that_is_not_finite_is_dealt_with_as_ever(hybrid, steps):
     states = []
     for compiled in (False, True):
         trainer, batches = made(compiled, hybrid), loader()
-        for _ in range(3):
+        for _ in range(steps):
             trainer.step(next(batches))
         before, bad = everything(trainer), next(batches)
         bad = bad._replace(inputs=np.full_like(bad.inputs, np.nan))
@@ -86,8 +108,38 @@ def test_a_loss_that_is_not_finite_is_dealt_with_as_ever(hybrid):
             assert math.isnan(trainer.step(bad).loss)
         assert everything(trainer) == before
         trainer.step(next(batches))
-        states.append(everything(trainer))
+        states.append((everything(trainer), trainer.ledger.backward_passes))
     assert states[0] == states[1]
+
+
+def test_parameters_without_gradients_have_none_in_a_plan_either():
+    model = network()
+    mine = [param.id for path, param in model.named_params().items() if not path.startswith("layers.0")]
+
+    class Freeze(mh.ModuleMapper):
+        def map_param(self, path, param):
+            return param.freeze() if path.startswith("layers.0") else param
+
+    wrapper, batch, found = ModelWrapper(model.map(Freeze()), forward), next(loader()), []
+    for compute in (wrapper.forward, wrapper.forward_compiled):
+        loss, info, flat = compute(batch), wrapper.backward(), np.full_like(wrapper.weights, 9)
+        wrapper.gradient_into(flat)
+        found.append((loss.item(), info.loss, info.gradient_norm, info.per_param_norms, flat.tobytes()))
+        wrapper.cancel()
+    assert found[0] == found[1]
+    assert list(found[1][3]) == list(map(str, mine))
+
+
+def test_what_raises_in_a_replay_leaves_everything_as_it_was():
+    trainer, batches = made(True), loader()
+    trainer.step(next(batches))
+    before, batch = everything(trainer), next(batches)
+    with pytest.raises(IndexError, match="labels range"):
+        trainer.step(batch._replace(targets=batch.targets + 10))
+    assert everything(trainer) == before
+    with pytest.raises(RuntimeError, match="call forward"):
+        trainer.model_wrapper.backward()
+    trainer.step(batch)
 
 
 def test_a_forward_function_that_reads_a_value_is_refused_and_the_model_is_there():
@@ -102,6 +154,34 @@ def test_a_forward_function_that_reads_a_value_is_refused_and_the_model_is_there
     assert everything(trainer) == before
     trainer.compiled = False
     trainer.step(batch)
+
+
+def test_a_forward_function_that_uses_a_number_from_outside_is_refused():
+    weight = 1.0
+
+    def weighted(model, batch):
+        model, loss = forward(model, batch)
+        return model, loss * weight
+
+    class Weighted:
+        def forward(self, model, batch):
+            return weighted(model, batch)
+
+    trainer, batch = made(True, forward=weighted), next(loader())
+    before = everything(trainer)
+    with pytest.raises(PlanError, match="weighted uses weight from outside, which is a float"):
+        trainer.step(batch)
+    assert everything(trainer) == before
+    trainer.model_wrapper.forward_fn = Weighted().forward
+    trainer.step(batch)
+
+
+def test_a_forward_function_hands_back_the_very_model():
+    trainer = made(True, forward=lambda model, batch: forward(model.map(mh.ModuleMapper()), batch))
+    before = everything(trainer)
+    with pytest.raises(ValueError, match=r"returned another Sequential .* Return it, or train without compile"):
+        trainer.step(next(loader()))
+    assert everything(trainer) == before
 
 
 def test_the_field_is_checked_and_kept():

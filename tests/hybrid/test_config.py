@@ -32,6 +32,7 @@ from minihybrid.hybrid.predictors import DriftConfig, QuasiNewtonConfig, RreConf
         ("hindsight", True),
         ("payoff", 0.02),
         ("memory", 10**9),
+        ("compile", 1),
     ],
 )
 def test_a_senseless_value_is_named_with_what_was_expected(field, value):

@@ -130,7 +130,7 @@ def interrupted(model, batch):
 
 
 @pytest.mark.parametrize("function", [fails, consumes_and_fails, interrupted])
-@pytest.mark.parametrize("call", ["forward", "evaluate"])
+@pytest.mark.parametrize("call", ["forward", "forward_compiled", "evaluate"])
 def test_a_function_that_raises_leaves_the_model_intact(mlp, xor, bits, function, call):
     model = ModelWrapper(mlp(), function)
     before = bits(model.model)

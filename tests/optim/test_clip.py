@@ -78,11 +78,35 @@ def test_a_limit_must_be_positive(clip, limit):
         clip(gradients(np.ones(2)), limit)
 
 
-@pytest.mark.parametrize("bad", [math.inf, math.nan])
-def test_a_global_norm_that_is_not_finite_is_left_to_be_noticed(bad):
-    grads = gradients([1.0, bad], [2.0])
-    for old, new in zip(read(grads), read(clip_global_norm(grads, 1.0)), strict=True):
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan, 1e25])
+def test_a_norm_that_is_not_finite_is_noticed_also_where_the_gradients_are(bad):
+    arrays = [np.array([1.0, bad], np.float32), np.array([2.0], np.float32)]
+    assert all(np.isnan(new).all() for new in read(clip_global_norm(gradients(*arrays), 1.0)))
+    first, second = read(clip_norm(gradients(*arrays), 1.0))
+    assert np.isnan(first).all()
+    np.testing.assert_array_equal(second, [1.0])
+    assert first.dtype == second.dtype == np.float32
+
+
+@pytest.mark.parametrize("clip", [clip_global_norm, clip_norm])
+@pytest.mark.parametrize("limit", [math.inf, 1e300])
+def test_a_limit_beyond_all_numbers_is_none(clip, limit):
+    arrays = [np.array([3.0, -4.0], np.float32), np.zeros(2, np.float32)]
+    for old, new in zip(arrays, read(clip(gradients(*arrays), limit)), strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("clip", [clip_global_norm, clip_norm])
+def test_a_plan_clips_the_same_to_the_bit(clip):
+    def clipped(model, x, limit):
+        return clip(GradientsParams.from_grads(model(mh.Tensor(x)).sum().backward(), model), limit)
+
+    layer, planned, x = mh.nn.LinearConfig(3, 2).init(rng=mh.Rng(0)), mh.compile(clipped), mh.Rng(1).normal((5, 3))
+    for scale, limit in ((1.0, 2.0), (100.0, 2.0), (0.001, 2.0), (1.0, math.inf), (1e25, 2.0), (math.nan, 2.0)):
+        given = x * np.float32(scale)
+        for new, old in zip(read(planned(layer, given, limit)), read(clipped(layer, given, limit)), strict=True):
+            assert new.tobytes() == old.tobytes()
+    assert len(planned.plans) == 2, "one for a limit, and one for none"
 
 
 def test_clipped_gradients_of_a_packed_model_step_and_share_its_pool():
