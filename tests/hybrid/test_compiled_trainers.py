@@ -130,6 +130,22 @@ def test_parameters_without_gradients_have_none_in_a_plan_either():
     assert list(found[1][3]) == list(map(str, mine))
 
 
+def test_what_was_computed_can_be_taken_back():
+    trainer, batch = made(True), next(loader())
+    wrapper, before = trainer.model_wrapper, everything(trainer)
+    first = wrapper.forward_compiled(batch).item()
+    assert everything(trainer) != before, "dropout has drawn"
+    for undo in (wrapper.cancel, lambda: (wrapper.backward(), wrapper.cancel())):
+        undo()
+        assert everything(trainer) == before
+        with pytest.raises(RuntimeError, match="call forward"):
+            wrapper.backward()
+        with pytest.raises(RuntimeError, match="call forward"):
+            trainer.optimizer_wrapper.step(wrapper)
+        assert wrapper.forward_compiled(batch).item() == first
+    assert wrapper.forward(batch).item() != first, "the next random numbers"
+
+
 def test_what_raises_in_a_replay_leaves_everything_as_it_was():
     trainer, batches = made(True), loader()
     trainer.step(next(batches))
@@ -164,15 +180,20 @@ def test_a_forward_function_that_uses_a_number_from_outside_is_refused():
         return model, loss * weight
 
     class Weighted:
-        def forward(self, model, batch):
-            return weighted(model, batch)
+        def outside(self, model, batch):
+            return model, forward(model, batch)[1] * weight
 
-    trainer, batch = made(True, forward=weighted), next(loader())
+        def inside(self, model, batch):
+            return forward(model, batch)
+
+    trainer, batch = made(True), next(loader())
     before = everything(trainer)
-    with pytest.raises(PlanError, match="weighted uses weight from outside, which is a float"):
-        trainer.step(batch)
-    assert everything(trainer) == before
-    trainer.model_wrapper.forward_fn = Weighted().forward
+    for function, name in ((weighted, "weighted"), (Weighted().outside, "outside")):
+        trainer.model_wrapper.forward_fn = function
+        with pytest.raises(PlanError, match=f"{name} uses weight from outside, which is a float"):
+            trainer.step(batch)
+        assert everything(trainer) == before
+    trainer.model_wrapper.forward_fn = Weighted().inside
     trainer.step(batch)
 
 
@@ -192,9 +213,10 @@ def test_the_field_is_checked_and_kept():
 
 
 @pytest.mark.parametrize("trainer", ["full", "hybrid"])
-def test_the_command_line_trains_the_same_model_with_a_plan(tmp_path, trainer):
+def test_the_command_line_trains_the_same_model_with_a_plan(tmp_path, trainer, calls):
     common = ["train", "--steps", "60", "--trainer", trainer, "--quiet", "--out", str(tmp_path)]
     for name, option in (("tape", []), ("plan", ["--compile"])):
         assert main([*common, "--name", name, *option]) == 0
+        assert (calls["forward_compiled"] > 0) == bool(option)
     saved = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("tape", "plan")]
     assert saved[0] == saved[1]
