@@ -11,6 +11,7 @@ from minihybrid.autodiff.alias import alias
 from minihybrid.autodiff.functional import is_module
 from minihybrid.autodiff.op import recording
 from minihybrid.autodiff.tensor import Leaf, Node, Tensor
+from minihybrid.autodiff.trace import opaque_call
 from minihybrid.rng import Rng
 
 
@@ -27,6 +28,25 @@ class _Streams:
         pass
 
     visit_buffer = enter_module = exit_module = visit_param
+
+
+class _Bookmark:
+    """Where random streams stand now, to put them back there; a plan does the same in each replay."""
+
+    def __init__(self, streams: list[Rng]) -> None:
+        self.streams = streams
+        opaque_call(self._set)
+
+    def _set(self) -> None:
+        self.states = [stream.state() for stream in self.streams]
+
+    def turn_back(self) -> None:
+        """Put them back."""
+        opaque_call(self._turn_back)
+
+    def _turn_back(self) -> None:
+        for stream, state in zip(self.streams, self.states, strict=True):
+            stream.load_state(state)
 
 
 class _Rerun(Node):
@@ -70,7 +90,7 @@ def checkpoint(f: Callable[..., Any], rngs: Iterable[Rng] = ()) -> Callable[...,
     def checkpointed(*args: Any, **kwargs: Any) -> Tensor:
         modules = [x for x in (getattr(f, "__self__", f), *args, *kwargs.values()) if is_module(x)]
         streams = [*named, *(rng for module in modules for rng in module.visit(_Streams()).found)]
-        states = [stream.state() for stream in streams]
+        begin = _Bookmark(streams)
         start = Leaf(()).order
         result = f(*args, **kwargs)
         if not isinstance(result, Tensor):
@@ -80,28 +100,30 @@ def checkpoint(f: Callable[..., Any], rngs: Iterable[Rng] = ()) -> Callable[...,
         values, depth = result.array, recording.depth
 
         def again() -> Tensor:
-            now = [stream.state() for stream in streams]
+            now = _Bookmark(streams)
             outside = recording.on, recording.depth
             recording.on, recording.depth = True, depth
             try:
-                for stream, state in zip(streams, states, strict=True):
-                    stream.load_state(state)
+                begin.turn_back()
                 repeated: Tensor = f(*args, **kwargs)
             finally:
                 recording.on, recording.depth = outside
-                for stream, state in zip(streams, now, strict=True):
-                    stream.load_state(state)
-            alike = repeated.shape == values.shape
-            if not (alike and np.allclose(repeated.array, values, rtol=1e-3, atol=1e-5, equal_nan=True)):
-                raise RuntimeError(
-                    "checkpoint: the function gave another result when backward ran it again; if it draws random "
-                    "numbers, pass the streams: checkpoint(f, rngs=[...])."
-                )
+                now.turn_back()
+            opaque_call(_require_alike, repeated.array, values)
             return repeated
 
         return Tensor(values, _Rerun(again, result.shape, _versions(result.node, start)))
 
     return checkpointed
+
+
+def _require_alike(repeated: Any, values: Any) -> None:
+    alike = repeated.shape == values.shape
+    if not (alike and np.allclose(repeated, values, rtol=1e-3, atol=1e-5, equal_nan=True)):
+        raise RuntimeError(
+            "checkpoint: the function gave another result when backward ran it again; if it draws random numbers, pass "
+            "the streams: checkpoint(f, rngs=[...])."
+        )
 
 
 def _versions(root: Node, start: int) -> tuple[Any, ...]:

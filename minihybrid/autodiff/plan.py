@@ -7,6 +7,7 @@ it, `Plan.replay` runs it.
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import operator
 import re
@@ -20,7 +21,8 @@ from minihybrid.device import Device
 
 LINE = 64  # bytes of a line of the cache, at which arrays begin
 
-Text = Callable[[Any], str]
+Text = Callable[[Any], str]  # gives what stands in the source for an object
+Expression = Callable[[Text], str]  # writes an expression of the source
 
 
 class Plan:
@@ -42,15 +44,11 @@ class Plan:
         returns: Callable[[Text], str],
     ) -> None:
         kept = [*(array for _, array in inputs), *results]
-        calls, constants = _without_constants(_used(trace, kept), set(trace.bound))
-        self._bound = trace.bound
-        self._inputs = {id(array) for _, array in inputs}
-        self._numbers = {id(array) for array, _ in trace.numbers.values()}
-        self._layout = _Layout(calls, {id(owner(array)) for array in [*kept, *constants]} | set(trace.bound))
-        self._names: dict[Any, str] = {}
-        self._namespace: dict[str, Any] = {**dict.fromkeys(parameters), "__name__": __name__}
+        calls, constants = _without_constants(trace, _used(trace, kept))
+        layout = _Layout(calls, {id(owner(array)) for array in [*kept, *constants]} | set(trace.bound))
+        source = _Source(trace, parameters, {id(array) for _, array in inputs}, layout)
 
-        text, body = self.text, []
+        text, body = source.text, []
         body += [f"{name} = {text(asked)}({', '.join(map(text, args))})" for name, asked, args in trace.asked_for]
         guards = [guard if outcome else f"not {guard}" for guard, outcome in dict.fromkeys(trace.guards)]
         if conditions := [*checks(text), *guards]:
@@ -59,18 +57,15 @@ class Plan:
             body = [*tested[:1], *body, *tested[1:]] if own else [*body, *tested]
         body += [f"{text(array)}[()] = {number.text}" for array, number in trace.numbers.values()]
         body += [f"{text(np.copyto)}({text(array)}, {expression})" for expression, array in inputs]
-        body += map(self._line, calls)
+        body += map(source.line, calls)
         body.append(f"return {returns(text)}")
+
+        self.nbytes = layout.nbytes
+        """How much memory the arrays that are calculated on the way share."""
         self.source = "\n    ".join([f"def replay({', '.join(parameters)}):", *body]) + "\n"
-        for name in parameters:
-            del self._namespace[name]
+        self._namespace = source.namespace()
         exec(compile(self.source, "<plan>", "exec"), self._namespace)
         self.replay: Callable[..., Any] = self._namespace["replay"]
-
-    @property
-    def nbytes(self) -> int:
-        """How much memory the arrays that are calculated on the way share."""
-        return self._layout.nbytes
 
     def show(self) -> str:
         """The program as text: the arrays that it names, and its source."""
@@ -81,9 +76,23 @@ class Plan:
                 lines.append(f"# {name} {value.dtype} {value.shape}{shown}")
         return "\n".join([*lines, self.source])
 
-    # Source
 
-    def _line(self, call: Call) -> str:
+class _Source:
+    """Writes the source: what stands in it for calls and for objects, which get names."""
+
+    def __init__(self, trace: Trace, parameters: Sequence[str], inputs: set[int], layout: _Layout) -> None:
+        self._bound, self._inputs, self._layout = trace.bound, inputs, layout
+        self._numbers = {id(array) for array, _ in trace.numbers.values()}
+        self._names: dict[Any, str] = {}
+        self._locals = [*parameters, *(name for name, *_ in trace.asked_for)]
+        self._named: dict[str, Any] = {**dict.fromkeys(self._locals), "__name__": __name__}
+
+    def namespace(self) -> dict[str, Any]:
+        """The objects by their names."""
+        return {name: value for name, value in self._named.items() if name not in self._locals}
+
+    def line(self, call: Call) -> str:
+        """A call."""
         args, text = [self.text(arg) for arg in call.args], self.text
         options = [f"{name}={text(value)}" for name, value in call.options.items()]
         if call.function is operator.setitem:
@@ -93,7 +102,8 @@ class Plan:
         out = text(call.out)
         if call.function is operator.getitem:
             return f"{out}[...] = {args[0]}[{args[1]}]"
-        if call.function is np.dot and not options:  # the method saves a look at who may want to overload it
+        if call.function is np.dot and is_array(call.args[0]) and not options:
+            # The method saves a look at who may want to overload it.
             return f"{args[0]}.dot({args[1]}, {out})"
         if not call.takes_out:
             return f"{out}[...] = {text(call.function)}({', '.join([*args, *options])})"
@@ -143,10 +153,10 @@ class Plan:
     def _add(self, key: Any, wanted: str, value: Any, numbered: bool = False) -> None:
         wanted = re.sub(r"\W", "_", wanted)
         name, i = f"{wanted}0" if numbered else wanted, 1
-        while name in self._namespace or keyword.iskeyword(name):
+        while name in self._named or keyword.iskeyword(name) or getattr(builtins, name, value) is not value:
             name, i = f"{wanted}{'' if numbered else '_'}{i}", i + 1
         self._names[key] = name
-        self._namespace[name] = value
+        self._named[name] = value
 
 
 def _used(trace: Trace, wanted: Sequence[Any]) -> list[Call]:
@@ -161,10 +171,11 @@ def _used(trace: Trace, wanted: Sequence[Any]) -> list[Call]:
     return used[::-1]
 
 
-def _without_constants(calls: Sequence[Call], bound: set[int]) -> tuple[list[Call], list[Any]]:
+def _without_constants(trace: Trace, calls: Sequence[Call]) -> tuple[list[Call], list[Any]]:
     """The calls without those that calculate the same values each time; and the arrays that hold these."""
+    bound = set(trace.bound)
     writers: dict[int, int] = {}
-    for call in calls:
+    for call in trace.calls:  # all of them: by now an array holds also what a call wrote that is left out
         for array in arrays_in(call) if not call.pure else [call.target]:
             writers[id(owner(array))] = writers.get(id(owner(array)), 0) + 1
     constants: list[Any] = []

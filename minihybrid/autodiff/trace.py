@@ -2,9 +2,7 @@
 
 Ops are array code that runs on NumPy's arrays and on CuPy's, through NumPy's own dispatch. A `Tracer` is a third kind
 of array, which answers to the same calls: it does what is asked on the array that it stands for, so that a recorded
-step is a real one, and writes the call down. A `Number` is a Python number that is another in each step (the learning
-rate, the count of steps): arithmetic on it is written down as text, and a decision that rests on it (`t == 1`) becomes
-a guard of the plan.
+step is a real one, and writes the call down. Numbers that are others in each step are `Number`s (number.py).
 
 Two things are beyond arrays, and `opaque_call` and `host_number` tell a recording about them; outside of one they
 just call the function that they are given.
@@ -21,11 +19,9 @@ from typing import Any, NoReturn, TypeVar, cast
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from minihybrid.autodiff.number import Number as Number, PlanError as PlanError
+
 R = TypeVar("R")
-
-
-class PlanError(RuntimeError):
-    """A step does something that a plan cannot repeat; the message says what, and what to do instead."""
 
 
 class _Active(threading.local):
@@ -61,7 +57,6 @@ class Call:
     out: Any = None
     takes_out: bool = False  # whether the function itself writes there
     pure: bool = True  # whether nothing changes but what it writes to
-    initial: bool = False  # whether it gives an array its first values, which depend on no other
 
     @property
     def target(self) -> Any:
@@ -79,6 +74,7 @@ class Trace:
         self.guards: list[tuple[str, bool]] = []
         self.numbers: dict[tuple[str, str], tuple[Any, Number]] = {}  # arrays that stand for numbers, by text and dtype
         self.bound: dict[int, Any] = {}  # memory that is there before and after the step, by the array that owns it
+        self.given: set[int] = set()  # of it, what are copies of arguments
         self.fixed: list[Any] = []  # arrays whose values are the same in each step
         self.over = False
 
@@ -88,6 +84,11 @@ class Trace:
         """Stand for an array that is there before and after the step."""
         self.bound[id(owner(array))] = owner(array)
         return Tracer(array, self)
+
+    def take(self, array: Any) -> Tracer:
+        """Stand for an array that the step is given, and does not write to: `array` is a copy of it."""
+        self.given.add(id(array))
+        return self.bind(array)
 
     def number(self, text: str, value: Any) -> Number:
         """Stand for a number that each replay is given under the name `text`."""
@@ -101,8 +102,8 @@ class Trace:
         counted = [call for call in self.calls if getattr(call.function, "__self__", None) is whose]
         if whose is not None and any(call.args[:1] == args[:1] for call in counted):
             raise PlanError(
-                f"a {type(whose).__name__} makes two steps in one compiled function, and a plan counts one; compile a "
-                "function that makes one."
+                f"an optimizer ({type(whose).__name__}) makes two steps in one compiled function, and a plan counts "
+                "one; compile a function that makes one."
             )
         name = f"t{len(self.asked_for)}"
         self.asked_for.append((name, function, args))
@@ -110,13 +111,14 @@ class Trace:
 
     def opaque(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """See `opaque_call`."""
-        values = _values(args, self)
+        recorded = tuple([arg if type(arg) is Number else _values(arg, self) for arg in args])
+        values = [arg.value if type(arg) is Number else arg for arg in recorded]
         result = function(*values)
         given = next((arg for arg, value in zip(args, values, strict=True) if value is result), None)
         if result is None or given is not None:  # it has written to an array that it was given
-            self.calls.append(Call(function, values, pure=False))
+            self.calls.append(Call(function, recorded, pure=False))
             return given
-        self.calls.append(Call(function, values, out=result, pure=False))
+        self.calls.append(Call(function, recorded, out=result, pure=False))
         return Tracer(result, self)
 
     # What arrays are asked to do
@@ -124,78 +126,75 @@ class Trace:
     def ufunc(self, ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """A call of a universal function or one of its methods."""
         outs = options.pop("out", None)
-        if method == "at":
-            values = _values(inputs, self)
-            ufunc.at(*values)
-            self._writes(inputs[0])
-            self.calls.append(Call(ufunc.at, values))
-            return None
         if outs is not None and len(outs) > 1:
             raise PlanError(f"np.{ufunc.__name__} with several arrays as out= is beyond a plan; call it without.")
-        out = None if outs is None else outs[0]
-        values = self._operands(ufunc, inputs, out)
+        if method == "at":
+            self._writes(inputs[0])
+            values = _values(inputs, self)
+            ufunc.at(*values)
+            self.calls.append(Call(ufunc.at, values))
+            return None
+        values = _values(inputs, self) if ufunc in _MIXED else self._operands(inputs, options.get("dtype"))
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         if method == "reduce":
-            options = {"axis": options.pop("axis", 0 if len(values) < 2 else values[1]), **options}
-            values = values[:1]
-        return self._calculated(function, values, _values(options, self), out, takes_out=True)
+            options = {"axis": 0, **options}
+        return self._calculated(function, values, _values(options, self), outs and outs[0], takes_out=True)
 
     def array_function(self, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """A call of another function of NumPy's."""
-        options = dict(options)
-        if function in _BY_VALUES:
+        options, count = dict(options), len(args) + len(options)
+        decides = arrays_within([args[1:2], list(options.values())]) if function in _SHAPED_BY_THE_SECOND else []
+        if function in _BY_VALUES or (function is np.where and count < 3) or any(map(_is_tracer, decides)):
             raise _shape_depends_on_values(f"np.{function.__name__}")
         if function in _SHAPES:
             return function(*_values(args, self), **_values(options, self))
-        if function in _CREATES:
-            result = function(*_values(args, self), **{k: _values(v, self) for k, v in options.items()})
-            if function is np.empty_like:
-                return Tracer(result, self)
-            self.calls.append(Call(np.copyto, (result, result.copy()), initial=True))
-            return Tracer(result, self)
-        if (ufunc := _REDUCES.get(function)) is not None and set(options) <= {"axis", "keepdims", "out"}:
+        if function is np.empty_like:
+            return Tracer(np.empty_like(*_values(args, self), **_values(options, self)), self)
+        if function in (np.zeros_like, np.ones_like, np.full_like):
+            return _filled(function, args, options)
+        if (ufunc := _REDUCES.get(function)) is not None and 1 <= len(args) <= 2 and options.keys() <= _REDUCING:
             axis = args[1] if len(args) > 1 else options.get("axis")
             told = {"axis": axis, "keepdims": options.get("keepdims", False)}
             return self.ufunc(ufunc, "reduce", args[:1], {**told, "out": _tuple(options.get("out"))})
-        if function is np.mean and set(options) <= {"axis", "keepdims"} and args[0].dtype.itemsize > 2:
-            axis = args[1] if len(args) > 1 else options.get("axis")
-            total = self.ufunc(np.add, "reduce", args[:1], {"axis": axis, "keepdims": options.get("keepdims", False)})
-            return np.divide(total, args[0].size // max(1, total.size), out=total)
+        if function is np.mean and 1 <= len(args) <= 2 and options.keys() <= _REDUCING - {"out"}:
+            x = args[0]
+            if x.dtype.kind == "f" and x.dtype.itemsize > 2:  # others are added up in another dtype
+                total = np.sum(*args, **options)
+                return np.divide(total, x.size // max(1, total.size), out=total)
         if function is np.copyto:
-            target = args[0]
-            self._writes(target)
+            self._writes(args[0])
             values, options = _values(args, self), _values(options, self)
             np.copyto(*values, **options)
             self.calls.append(Call(np.copyto, values, options))
             return None
+        if function in (np.clip, np.where):
+            names = list(options)
+            values = self._operands([*args, *options.values()])
+            args, options = values[: len(args)], dict(zip(names, values[len(args) :], strict=True))
         out = options.pop("out", None)
-        if function is np.clip:
-            args = tuple([self._as_array(value, args[0].dtype) for value in args])
-            options = {name: self._as_array(value, args[0].dtype) for name, value in options.items()}
-        return self._calculated(
-            function, _values(args, self), _values(options, self), out, takes_out=function in _TAKES_OUT
-        )
+        values, options = _values(args, self), _values(options, self)
+        return self._calculated(function, values, options, out, takes_out=function in _TAKES_OUT)
 
     def item(self, tracer: Tracer, index: Any) -> Any:
         """tracer[index]."""
-        index = _values(index, self)
-        if any(array.dtype == bool for array in arrays_within(index)):
+        if _masks(index):
             raise _shape_depends_on_values("an index with a mask")
-        return self._calculated(operator.getitem, (tracer.value, index), {}, None, takes_out=False)
+        return self._calculated(operator.getitem, (tracer.checked(self), _values(index, self)), {}, None, False)
 
     def set_item(self, tracer: Tracer, index: Any, value: Any) -> None:
         """tracer[index] = value."""
         self._writes(tracer)
-        index, value = _values(index, self), self._as_array(value, tracer.value.dtype)
-        if np.ndim(value) and any(array.dtype == bool for array in arrays_within(index)):
+        value = self._operand(value, {tracer.dtype})
+        if np.ndim(value) and _masks(index):
             raise _shape_depends_on_values("writing an array through a mask")
+        target, index = tracer.value, _values(index, self)
         if index is Ellipsis or (isinstance(index, slice) and index == slice(None)):
-            np.copyto(tracer.value, value, casting="unsafe")
-            same = getattr(value, "dtype", None) == tracer.value.dtype
-            self.calls.append(Call(np.copyto, (tracer.value, value), {} if same else {"casting": "unsafe"}))
+            np.copyto(target, value, casting="unsafe")
+            same = getattr(value, "dtype", None) == target.dtype
+            self.calls.append(Call(np.copyto, (target, value), {} if same else {"casting": "unsafe"}))
         else:
-            tracer.value[index] = value
-            self.calls.append(Call(operator.setitem, (tracer.value, index, value)))
+            target[index] = value
+            self.calls.append(Call(operator.setitem, (target, index, value)))
 
     def _calculated(
         self, function: Any, values: tuple[Any, ...], options: dict[str, Any], out: Any, takes_out: bool
@@ -214,37 +213,42 @@ class Trace:
 
     def _result(self, function: Any, values: Any, options: Any, result: Any, takes_out: bool) -> Any:
         if not hasattr(result, "dtype"):
-            return result
+            raise PlanError(
+                f"np.{function.__name__} gives no array, but {type(result).__name__}: it reads values, or writes into "
+                "an array, which a plan does not see; use where(), or do it outside of the compiled step."
+            )
         if isinstance(result, np.generic):
             result = np.asarray(result)
-        elif any(owner(result) is owner(value) for value in arrays_within(values)):
+        elif any(owner(result) is owner(value) for value in arrays_within([values, list(options.values())])):
             return Tracer(result, self)  # a view: it shows whatever is written there
         self.calls.append(Call(function, values, options, result, takes_out))
         return Tracer(result, self)
 
-    def _operands(self, ufunc: Any, inputs: Sequence[Any], out: Any) -> tuple[Any, ...]:
+    def _operands(self, values: Sequence[Any], dtype: Any = None) -> tuple[Any, ...]:
         """Arrays; numbers become arrays of the dtype that they take beside the others, which NumPy handles faster."""
-        dtypes = {value.dtype for value in inputs if hasattr(value, "dtype") and value.dtype.kind == "f"}
-        dtype = dtypes.pop() if len(dtypes) == 1 else None
-        return tuple([self._as_array(value, dtype) for value in inputs])
+        dtypes = {value.dtype for value in values if hasattr(value, "dtype")} if dtype is None else {np.dtype(dtype)}
+        return tuple([self._operand(value, dtypes) for value in values])
 
-    def _as_array(self, value: Any, dtype: Any) -> Any:
-        """The array of a Tracer; a Number, or a Python number that fits the dtype, as one of no axes."""
+    def _operand(self, value: Any, dtypes: set[Any]) -> Any:
+        """The array of a Tracer, or of a number beside others of these dtypes, if it can be one."""
         if isinstance(value, Tracer):
             return value.checked(self)
-        if isinstance(value, Number):
-            dtype = dtype if dtype is not None and dtype.kind == "f" else np.dtype(np.float64)
-            key = value.text, str(dtype)
-            if key not in self.numbers:
-                array = np.array(value.value, dtype)
-                self.numbers[key] = array, value
-                self.bound[id(array)] = array
-            return self.numbers[key][0]
-        if dtype is not None and dtype.kind == "f" and type(value) in (int, float):
-            return self._constant(value, dtype)
+        if type(value) is Number:
+            return self._changing(value, np.result_type(*dtypes, value.value))
+        floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+        if type(value) in (int, float) and len(floats) == 1:
+            return self._constant(value, floats[0])
         if isinstance(value, np.generic) and value.dtype.kind == "f":
             return self._constant(value.item(), value.dtype)
         return value
+
+    def _changing(self, number: Number, dtype: Any) -> Any:
+        key = number.text, str(dtype)
+        if key not in self.numbers:
+            array = np.array(number.value, dtype)
+            self.numbers[key] = array, number
+            self.bound[id(array)] = array
+        return self.numbers[key][0]
 
     def _constant(self, value: float, dtype: Any) -> Any:
         for array in self.fixed:
@@ -257,9 +261,13 @@ class Trace:
         if not isinstance(target, Tracer):
             raise PlanError(
                 "a compiled step writes into an array that was made outside of its own calculations; make it inside, "
-                "with a function like np.zeros_like, or pass it as an argument."
+                "with a function like np.zeros_like."
             )
-        target.checked(self)
+        if id(owner(target.checked(self))) in self.given:
+            raise PlanError(
+                "a compiled step writes into an array that it was given; a plan works on a copy, and the caller's "
+                "would stay as it is. Write into a copy() of it, and return that."
+            )
 
 
 class Tracer(NDArrayOperatorsMixin):
@@ -282,11 +290,18 @@ class Tracer(NDArrayOperatorsMixin):
     # Dispatch
 
     def __pow__(self, other: Any) -> Any:
-        # NumPy's arrays have these powers computed so, and not by np.power.
-        ufuncs = {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}
-        if type(other) in (int, float) and other in ufuncs:
-            return ufuncs[other](self)
-        return np.power(self, other)
+        return self._power(other)(self)
+
+    def __ipow__(self, other: Any) -> Any:
+        return self._power(other)(self, out=self)
+
+    def _power(self, exponent: Any) -> Callable[..., Any]:
+        """What arrays do themselves: for some exponents it is another function than np.power."""
+        if self.dtype.kind == "f" and type(exponent) in (int, float, Number):
+            for known, ufunc in {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}.items():
+                if exponent == known:
+                    return ufunc
+        return lambda base, **options: np.power(base, exponent, **options)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if any(map(_is_tensor, inputs)):
@@ -315,6 +330,8 @@ class Tracer(NDArrayOperatorsMixin):
     strides = property(lambda self: self.value.strides)
     flags = property(lambda self: self.value.flags)
     base = property(lambda self: self.value.base)
+    real = property(lambda self: np.real(self))
+    imag = property(lambda self: np.imag(self))
     T = property(lambda self: np.transpose(self))
     mT = property(lambda self: np.swapaxes(self, -1, -2))
     __minihybrid_array__ = property(lambda self: self.value)
@@ -363,7 +380,17 @@ class Tracer(NDArrayOperatorsMixin):
 
     def view(self, *args: Any) -> Any:
         """As of arrays."""
-        return Tracer(self.value.view(*args), self.trace)
+        return Tracer(self.checked(self.trace).view(*args), self.trace)
+
+    def sort(self, axis: int = -1) -> None:
+        """As of arrays."""
+        self[...] = np.sort(self, axis)
+
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.copy()
 
     # What would need the values now
 
@@ -418,80 +445,10 @@ def _method(name: str) -> Any:
 
 for _name in (
     *("sum", "prod", "mean", "max", "min", "all", "any", "var", "std", "cumsum", "cumprod", "argmax", "argmin"),
-    *("argsort", "sort", "clip", "take", "squeeze", "repeat", "round", "ravel", "swapaxes", "diagonal"),
-    *("nonzero", "searchsorted", "real", "imag", "conj"),
+    *("argsort", "clip", "take", "squeeze", "repeat", "round", "ravel", "swapaxes", "diagonal"),
+    *("nonzero", "searchsorted", "conj"),
 ):
     setattr(Tracer, _name, _method(_name))
-
-
-class Number:
-    """A number of a step that is being recorded: its value now, and the text that computes it in each replay."""
-
-    __slots__ = ("text", "trace", "value")
-
-    def __init__(self, text: str, value: Any, trace: Trace) -> None:
-        self.text = text
-        self.value = value
-        self.trace = trace
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        return self.trace.ufunc(ufunc, method, inputs, options)
-
-    def _with(self, operation: Callable[[Any, Any], Any], symbol: str, other: Any, swapped: bool) -> Any:
-        if isinstance(other, Number):
-            text, value = other.text, other.value
-        elif type(other) in (int, float):
-            text, value = repr(other) if np.isfinite(other) else f"float({str(other)!r})", other
-        else:
-            return NotImplemented
-        if swapped:
-            return Number(f"({text} {symbol} {self.text})", operation(value, self.value), self.trace)
-        return Number(f"({self.text} {symbol} {text})", operation(self.value, value), self.trace)
-
-    def __neg__(self) -> Any:
-        return Number(f"(-{self.text})", -self.value, self.trace)
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
-
-    def __bool__(self) -> bool:
-        outcome = bool(self.value)
-        self.trace.guards.append((self.text, outcome))
-        return outcome
-
-    def read(self, how: str) -> NoReturn:
-        """Raise PlanError: the value is another in each call."""
-        raise PlanError(
-            f"{how} needs a number that is another in each call of a compiled step; arithmetic and comparisons are "
-            "possible. What decides on shapes belongs into a function of its own, or is passed as a string."
-        )
-
-    def __float__(self) -> float:
-        self.read("float()")
-
-    def __int__(self) -> int:
-        self.read("int()")
-
-    def __index__(self) -> int:
-        self.read("a shape, an axis, an index or a setting")
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-
-def _arithmetic(operation: Any, symbol: str) -> tuple[Any, Any]:
-    return (
-        lambda self, other: self._with(operation, symbol, other, False),
-        lambda self, other: self._with(operation, symbol, other, True),
-    )
-
-
-for _name, _symbol in dict(add="+", sub="-", mul="*", truediv="/", floordiv="//", mod="%", pow="**").items():
-    _own, _swapped = _arithmetic(getattr(operator, _name), _symbol)
-    setattr(Number, f"__{_name}__", _own)
-    setattr(Number, f"__r{_name}__", _swapped)
-for _name, _symbol in dict(lt="<", le="<=", gt=">", ge=">=", eq="==", ne="!=").items():
-    setattr(Number, f"__{_name}__", _arithmetic(getattr(operator, _name), _symbol)[0])
 
 
 def _shape_depends_on_values(what: str) -> PlanError:
@@ -543,11 +500,32 @@ def _is_tensor(value: Any) -> bool:
     return hasattr(value, "node")
 
 
+def _is_tracer(value: Any) -> bool:
+    return isinstance(value, Tracer)
+
+
+def _masks(index: Any) -> list[Any]:
+    """The masks in an index that are others in each step."""
+    return [array for array in arrays_within(index) if _is_tracer(array) and array.dtype == bool]
+
+
+def _filled(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What zeros_like, ones_like and full_like do, in two calls."""
+    if function is np.full_like:
+        value = options.pop("fill_value") if "fill_value" in options else args[1]
+        args = (args[0], *args[2:])
+    else:
+        value = 1 if function is np.ones_like else 0
+    made = np.empty_like(*args, **options)
+    made[...] = value
+    return made
+
+
 def _values(value: Any, trace: Trace) -> Any:
     """Arrays in place of Tracers, in whatever tuples and lists they are."""
     if isinstance(value, Tracer):
         return value.checked(trace)
-    if isinstance(value, Number):
+    if type(value) is Number:
         value.read("a shape, an axis, an index or a setting")
     if isinstance(value, (tuple, list)):
         return type(value)([_values(item, trace) for item in value])
@@ -560,9 +538,19 @@ def _tuple(out: Any) -> Any:
     return None if out is None else (out,)
 
 
-_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.may_share_memory, np.shares_memory}
-_CREATES = {np.empty_like, np.zeros_like, np.ones_like, np.full_like, np.arange}
-_BY_VALUES = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.compress, np.extract}
+# What is known of arrays without their values
+_SHAPES = {
+    *(np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.common_type, np.iscomplexobj, np.isrealobj),
+    *(np.may_share_memory, np.shares_memory),
+}
+_BY_VALUES = {
+    *(np.nonzero, np.flatnonzero, np.argwhere, np.compress, np.extract, np.bincount, np.trim_zeros),
+    *(np.unique, np.unique_all, np.unique_counts, np.unique_inverse, np.unique_values),
+    *(np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d),
+}
+_SHAPED_BY_THE_SECOND = {np.repeat, np.tile, np.resize, np.delete, np.insert, np.split, np.array_split}
+_MIXED = {np.ldexp, np.float_power}  # ufuncs whose arguments and results are not of one dtype
+_REDUCING = {"axis", "keepdims", "out"}
 _REDUCES = {
     **{np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.min: np.minimum},
     **{np.amax: np.maximum, np.amin: np.minimum},

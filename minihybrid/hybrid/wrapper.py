@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
-from types import FunctionType
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -323,9 +322,6 @@ def _schedule(learning_rate: float | Schedule) -> Schedule:
 
 
 def _loss_and_gradients(model: Any, batch: Batch, forward_fn: Any) -> tuple[Tensor, GradientsParams]:
-    function = getattr(forward_fn, "__func__", forward_fn)
-    if isinstance(function, FunctionType):
-        compile(function)  # which refuses numbers and arrays from outside: a plan would keep them as they are now
     returned, loss = _checked(forward_fn(model, batch))
     if returned is not model:
         raise ValueError(

@@ -10,27 +10,35 @@ bit. So the first call makes one step, and a step that cannot be replayed makes 
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
-import dis
+import enum
 import functools
 import inspect
 import itertools
+import pickle
+import random
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import CellType, CodeType, FunctionType
+from copy import copy as shallow_copy
+from threading import get_ident
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minihybrid.autodiff.plan import Plan, Text
+from minihybrid.autodiff.plan import Expression, Plan
 from minihybrid.autodiff.storage import Storage
 from minihybrid.autodiff.tensor import Tensor
-from minihybrid.autodiff.trace import Number, PlanError, Trace, Tracer, active, is_array
+from minihybrid.autodiff.trace import PlanError, Trace, Tracer, active, is_array
 from minihybrid.module.module import Module, changed, pack
 from minihybrid.module.param import Buffer, Param
 from minihybrid.optim.gradients import GradientsParams
 from minihybrid.optim.optimizer import Optimizer
 from minihybrid.rng import Rng
+from minihybrid.train.outside import uses
 
 MOST_PLANS = 8
 """For more shapes than these, the plan that was not used for longest is dropped."""
@@ -44,7 +52,8 @@ def compile(function: Callable[..., Any]) -> Compiled:
     dicts of them. A model that is stepped inside must be returned. Everything that changes from step to step is an
     argument: raises PlanError for a function that uses an array, a model, a random stream or a number from outside, and
     in the first call for a step that reads a value (`if loss > 1`, `float(loss)`), or that a replay does not repeat to
-    the bit. Optimizers may be used from outside.
+    the bit. Optimizers may be used from outside. Only array calls are repeated: what else the function does (printing,
+    appending to a list) it does when a plan is recorded, alone.
 
     >>> import minihybrid as mh, numpy as np
     >>> optim = mh.optim.SGD()
@@ -64,18 +73,26 @@ def compile(function: Callable[..., Any]) -> Compiled:
 
 
 class Compiled:
-    """See `compile`. `plans` are those that were recorded, the last used first."""
+    """See `compile`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        if not isinstance(function, FunctionType):
+            raise PlanError(f"compile: expected a function, got {type(function).__name__}; wrap it in one.")
         functools.update_wrapper(self, function)
         self._function = function
-        self._outside = _outside(function)
+        uses(function)
         self._signature = inspect.signature(function)
         self._arity = len(self._signature.parameters)
         for parameter in self._signature.parameters.values():
             if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 raise PlanError(f"compile: {function.__name__} takes {parameter}; name each argument.")
-        self.plans: list[Plan] = []
+        # Each thread has plans of its own: two could not share the memory that a plan works in.
+        self._of_thread: defaultdict[int, list[Plan]] = defaultdict(list)
+
+    @property
+    def plans(self) -> list[Plan]:
+        """Those that this thread has recorded, the last used first."""
+        return self._of_thread[get_ident()]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """One step: a replay of a plan that fits, or a recording."""
@@ -83,61 +100,21 @@ class Compiled:
             bound = self._signature.bind(*args, **kwargs)
             bound.apply_defaults()
             args = bound.args
-        for i, plan in enumerate(self.plans):
+        plans = self._of_thread[get_ident()]
+        for i, plan in enumerate(plans):
             if (result := plan.replay(*args)) is not None:
                 if i:
-                    self.plans.insert(0, self.plans.pop(i))
+                    plans.insert(0, plans.pop(i))
                 return result[0]
-        recorded, result = Recording(self._function, args, self._outside).make()
+        recorded, result = Recording(self._function, args).make()
         if recorded is not None:
-            self.plans = [recorded, *self.plans[: MOST_PLANS - 1]]
+            plans[MOST_PLANS - 1 :] = []
+            plans.insert(0, recorded)
         return result
 
     def show(self) -> None:
         """Print the plans."""
         print("\n".join(plan.show() for plan in self.plans))
-
-
-Expression = Callable[[Text], str]  # writes an expression, with the names that a plan gives to objects
-
-
-def _outside(function: Callable[..., Any]) -> list[tuple[Optimizer, Expression]]:
-    """The optimizers that a function uses from outside, each with what finds it there.
-
-    Raises PlanError for what a plan would silently keep as it is at the first call.
-    """
-    if not isinstance(function, FunctionType):
-        raise PlanError(f"compile: expected a function, got {type(function).__name__}; wrap it in one.")
-    found: list[tuple[str, Any, Expression]] = []
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        found.append((name, cell.cell_contents, _inside_cell(cell)))
-    for name in sorted(_globals_of(function.__code__) & function.__globals__.keys()):
-        found.append((name, function.__globals__[name], _inside_namespace(function.__globals__, name)))
-    optimizers = []
-    for name, value, expression in found:
-        number = isinstance(value, (int, float, complex, np.generic)) and not isinstance(value, bool)
-        if number or isinstance(value, (Tensor, Module, Rng, GradientsParams)) or is_array(value):
-            raise PlanError(
-                f"compile: {function.__name__} uses {name} from outside, which is a {type(value).__name__}: a plan "
-                "would keep it as it is now. Pass it as an argument."
-            )
-        if isinstance(value, Optimizer):
-            optimizers.append((value, expression))
-    return optimizers
-
-
-def _globals_of(code: CodeType) -> set[str]:
-    """The global names that a function reads, itself or in functions inside it."""
-    names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
-    return names.union(*(_globals_of(part) for part in code.co_consts if isinstance(part, CodeType)))
-
-
-def _inside_cell(cell: CellType) -> Expression:
-    return lambda text: f"{text(cell)}.cell_contents"
-
-
-def _inside_namespace(namespace: dict[str, Any], name: str) -> Expression:
-    return lambda text: f"{text(namespace)}[{name!r}]"
 
 
 class _Model(NamedTuple):
@@ -155,12 +132,7 @@ class _Model(NamedTuple):
 class Recording:
     """One call of a function, while it is recorded; see `compile`."""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        args: Sequence[Any],
-        outside: Sequence[tuple[Optimizer, Expression]],
-    ) -> None:
+    def __init__(self, function: FunctionType, args: Sequence[Any]) -> None:
         self.function = function
         self.args = args
         self.trace = Trace()
@@ -170,13 +142,13 @@ class Recording:
         self.results: list[Any] = []
         self._checks: list[Expression] = []
         self._returned_models: list[_Model] = []
-        self.parameters = list(inspect.signature(function).parameters)
+        self.parameters = [_named(parameter) for parameter in inspect.signature(function).parameters]
         self._given = [self._taken(arg, name) for arg, name in zip(args, self.parameters, strict=True)]
-        for optimizer, expression in outside:
-            self._checks.append(_is(expression, optimizer))
-            self._optimizer(optimizer)
+        self._uses(function)
+        if any(model.storage.deserted for model in self.models):
+            raise PlanError("compile: two of the models share parameters; pass the one that holds the other, alone.")
         self.parts = [part for optimizer in self.optimizers for part in optimizer.parts()]
-        self._checks += map(_as_it_was, self.parts)
+        self._checks += itertools.chain.from_iterable(map(_as_it_was, self.parts))
 
     # Arguments
 
@@ -184,6 +156,11 @@ class Recording:
         """What the function is called with for an argument; notes how a replay recognises and reads it."""
         check = self._checks.append
         if isinstance(value, Module):
+            if "_borrowed" in value.__dict__:
+                raise PlanError(
+                    f"compile: {name} is a view borrowed by valid(), and a plan would be of this view alone; evaluate "
+                    "without a plan, or pass a clone()."
+                )
             storage = pack(value)
             fields = value.__dict__
             check(lambda text: f"{name}.__dict__ is {text(fields)} and not {text(storage)}.deserted")
@@ -194,16 +171,10 @@ class Recording:
             check(lambda text: f"{name} is {text(value)}")
             self._optimizer(value)
             return value
-        if isinstance(value, (Param, GradientsParams, Rng)) or (isinstance(value, Tensor) and value.node is not None):
-            raise PlanError(
-                f"compile: {name} is a {type(value).__name__}"
-                f"{' that requires a gradient' if isinstance(value, Tensor) else ''}; a step takes models, optimizers, "
-                "arrays, tensors that are constants (detach()), and numbers."
-            )
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.node is None and not isinstance(value, Param):
             check(lambda text: f"type({name}) is {text(type(value))} and {name}.node is None")
             return Tensor(self._input(value.array, f"{name}.array"))
-        if isinstance(value, np.generic):
+        if isinstance(value, (np.integer, np.floating, np.bool_)):
             check(lambda text: f"type({name}) is {text(type(value))}")
             return self.trace.number(f"{name}.item()", value.item())
         if is_array(value):
@@ -211,8 +182,8 @@ class Recording:
         if type(value) in (int, float):
             check(lambda text: f"type({name}) is {text(type(value))}")
             return self.trace.number(name, value)
-        if isinstance(value, Mapping):
-            check(lambda text: f"type({name}) is {text(type(value))} and len({name}) == {len(value)}")
+        if isinstance(value, Mapping) and all(type(key) in (str, int) for key in value):
+            check(lambda text: f"type({name}) is {text(type(value))} and list({name}) == {text(list(value))}")
             return {key: self._taken(item, f"{name}[{key!r}]") for key, item in value.items()}
         if isinstance(value, (tuple, list)):
             check(lambda text: f"type({name}) is {text(type(value))} and len({name}) == {len(value)}")
@@ -220,15 +191,31 @@ class Recording:
             return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             check(lambda text: f"type({name}) is {text(type(value))}")
-            fields = {
-                f.name: self._taken(getattr(value, f.name), f"{name}.{f.name}") for f in dataclasses.fields(value)
-            }
-            return dataclasses.replace(value, **fields)
-        if value is None or isinstance(value, (bool, type)) or callable(value):
+            given = shallow_copy(value)
+            for field in dataclasses.fields(value):
+                item = self._taken(getattr(value, field.name), f"{name}.{field.name}")
+                object.__setattr__(given, field.name, item)
+            return given
+        if value is None or isinstance(value, (bool, type)):
             check(lambda text: f"{name} is {text(value)}")
-        else:
+        elif callable(value) or isinstance(value, (str, bytes, complex, enum.Enum, range, slice, np.dtype, np.generic)):
             check(lambda text: f"{name} == {text(value)}")
+            self._uses(getattr(value, "__func__", value))
+        else:
+            raise PlanError(
+                f"compile: {name} is a {type(value).__name__}"
+                f"{' that requires a gradient' if isinstance(value, Tensor) else ''}; a step takes models, optimizers, "
+                "arrays, tensors that are constants (detach()), numbers, strings, functions, and tuples, lists, dicts "
+                "by strings or dataclasses of these."
+            )
         return value
+
+    def _uses(self, function: Any) -> None:
+        """What a function uses from outside has to be the same in a replay."""
+        for value, found in uses(function) if isinstance(function, FunctionType) else ():
+            self._checks.append(_same(found, value))
+            if isinstance(value, Optimizer):
+                self._optimizer(value)
 
     def _input(self, array: Any, name: str) -> Tracer:
         kind, shape, dtype = type(array), array.shape, array.dtype
@@ -237,9 +224,10 @@ class Recording:
                 f"type({name}) is {text(kind)} and {name}.shape == {text(shape)} and {name}.dtype == {text(dtype)}"
             )
         )
-        copy = np.array(array) if isinstance(array, np.generic) else array.copy()
+        # Products depend on the order in memory, by an ulp. What has no axes may be one of NumPy's numbers.
+        copy = np.asarray(array.copy()) if isinstance(array, np.generic) else array.copy(order="K")
         self.inputs.append((name, copy))
-        return self.trace.bind(copy)
+        return self.trace.take(copy)
 
     def _optimizer(self, optimizer: Optimizer) -> None:
         if not any(optimizer is known for known in self.optimizers):
@@ -269,16 +257,17 @@ class Recording:
                 lambda text: [check(text) for check in self._checks],
                 lambda text: f"({returns(text)},)",
             )
+            found = [array.tobytes() for array in self.results]
             before.restore()
             outcome = plan.replay(*self.args)
             if outcome is None:
                 raise PlanError("the step changes what it decides by, so that its plan does not even fit this call.")
             different = after.difference(_State(self.storages, self.models, self.parts))
-            if different:
+            if different or found != [array.tobytes() for array in self.results]:
                 raise PlanError(
-                    f"a replay of the step leaves {different} as the step itself does not. Random numbers that are "
-                    "drawn inside it, other than by dropout, or code that changes more than arrays, can be the reason; "
-                    "do that outside, and pass what comes of it as an argument."
+                    f"a replay of the step does not leave {different or 'its results'} as the step itself does. Random "
+                    "numbers that are drawn inside it, other than by dropout, or code that changes more than arrays, "
+                    "can be the reason; do that outside, and pass what comes of it as an argument."
                 )
         except BaseException:
             self._revive()
@@ -289,7 +278,13 @@ class Recording:
     def _record(self) -> Expression:
         """Call the function with Tracers; gives what writes the expression of its result."""
         with self._bound():
+            hidden = _hidden_streams()
             returned = self.function(*self._given)
+            if _hidden_streams() != hidden:
+                raise PlanError(
+                    f"{self.function.__name__} draws from a random stream of NumPy's or Python's; draw from a mh.Rng "
+                    "outside, and pass the numbers as an argument."
+                )
             returns = self._returned(returned)
             for model in self.models:
                 stepped = model.handle.__dict__ is not model.fields
@@ -298,7 +293,6 @@ class Recording:
                         f"{self.function.__name__}: {model.name} is changed by the step, and not returned; return the "
                         "model that step() gives."
                     )
-            self.trace.over = True
         return returns
 
     def _revive(self) -> None:
@@ -315,26 +309,29 @@ class Recording:
         values = [(storage, storage.values, storage.pool) for storage in self.storages]
         held = [[*model.params.values(), *model.buffers.values()] for model in self.models]
         tensors = [(tensor, tensor.array) for tensor in itertools.chain(*held)]
-        vectors = [(part, part._vectors, part._scratch) for part in self.parts if part._storage is not None]
+        laid_out = [part for part in self.parts if part._storage is not None]
+        state = [(part, part._storage, part._vectors, part._scratch, part._aside) for part in laid_out]
         active.trace = trace
         try:
             for storage, array, _ in values:
                 storage.values, storage.pool = trace.bind(array), []
             for tensor, array in tensors:
                 tensor.array = trace.bind(array)
-            for part, named, scratch in vectors:
-                part._vectors = {name: trace.bind(vector) for name, vector in named.items()}
-                part._scratch = trace.bind(scratch)
+            for part in laid_out:
+                part._vectors = {name: trace.bind(vector) for name, vector in part._vectors.items()}
+                part._scratch = trace.bind(part._scratch)
                 part.cut()
             yield
+            if any(part._storage is not laid for part, laid, *_ in state):
+                raise PlanError("an optimizer steps another model inside a compiled step than before; give it its own.")
         finally:
-            active.trace = None
+            active.trace, trace.over = None, True
             for storage, array, pool in values:
                 storage.values, storage.pool = array, pool
             for tensor, array in tensors:
                 tensor.array = array
-            for part, named, scratch in vectors:
-                part._vectors, part._scratch = named, scratch
+            for part, laid, named, scratch, aside in state:
+                part._storage, part._vectors, part._scratch, part._aside = laid, named, scratch, aside
                 part.cut()
 
     # Results
@@ -359,7 +356,7 @@ class Recording:
                 return lambda text: f"{text(kind)}({', '.join(part(text) for part in parts)})"
             opens, closes = "()" if isinstance(value, tuple) else "[]"
             return lambda text: opens + "".join(f"{part(text)}, " for part in parts) + closes
-        if value is None or isinstance(value, (Number, Optimizer, bool, str, int, float)):
+        if value is None or isinstance(value, (Optimizer, bool, str, int, float, np.generic)):
             return lambda text: text(value)
         raise PlanError(
             f"{self.function.__name__} returns a {type(value).__name__}; a compiled step returns models, tensors, "
@@ -395,7 +392,8 @@ class Recording:
     def _kept(self, array: Any) -> Expression:
         value = array.checked(self.trace) if isinstance(array, Tracer) else array
         self.results.append(value)
-        return lambda text: f"{text(value)}.copy()"
+        order = "" if value.flags.c_contiguous else "'K'"
+        return lambda text: f"{text(value)}.copy({order})"
 
 
 class _State:
@@ -439,15 +437,37 @@ class _State:
         return "" if mine == theirs else "an optimizer's count of steps"
 
 
-def _is(expression: Expression, value: Any) -> Expression:
-    return lambda text: f"{expression(text)} is {text(value)}"
+def _same(expression: Expression, value: Any) -> Expression:
+    symbol = "==" if isinstance(value, (str, bytes, tuple, list)) else "is"  # what is a literal in the source
+    return lambda text: f"{expression(text)} {symbol} {text(value)}"
 
 
-def _as_it_was(part: Optimizer) -> Expression:
-    """An optimizer works on the memory, and on the parameters, that it worked on when it was recorded."""
-    return lambda text: (
-        f"{text(part)}._storage is {text(part._storage)} and {text(part)}._present == {text(part._present)}"
-    )
+def _as_it_was(part: Optimizer) -> list[Expression]:
+    """An optimizer works on the memory, on the parameters and with the settings of when it was recorded."""
+
+    def same(name: str) -> Expression:
+        return lambda text: f"{text(part)}.{name} == {text(getattr(part, name))}"
+
+    names = [
+        name
+        for name, value in vars(part).items()
+        if not name.startswith("_") and (value is None or isinstance(value, (bool, int, float, str, tuple, Optimizer)))
+    ]
+    return [
+        lambda text: f"{text(part)}._vectors is {text(part._vectors)}",  # made anew for another storage
+        lambda text: f"{text(part)}._present == {text(part._present)}",
+        *map(same, names),
+    ]
+
+
+def _named(parameter: str) -> str:
+    """What a parameter is called in the source of a plan, which has other uses for some names."""
+    return f"{parameter}_" if hasattr(builtins, parameter) or re.fullmatch(r"t\d+", parameter) else parameter
+
+
+def _hidden_streams() -> bytes:
+    """Where the random streams stand that no plan knows of."""
+    return pickle.dumps((np.random.get_state(), random.getstate()))
 
 
 def _gradients(storage: Storage, vector: Any, present: list[bool], buffers: dict[Buffer, Any]) -> GradientsParams:
