@@ -60,6 +60,13 @@ MEMORY_BARS = [
 ]
 
 
+def judge_memory(rows: list[dict[str, Any]]) -> list[tuple[MemoryBar, int]]:
+    """The memory bars that the rows say something about, with what was found."""
+    peaks = {(row["workload"], row["contender"]): row["peak_bytes"] for row in rows}
+    found = [(bar, peaks.get((bar.workload, bar.contender))) for bar in MEMORY_BARS]
+    return [(bar, peak) for bar, peak in found if peak is not None]
+
+
 class Verdict(NamedTuple):
     """A bar, the ratio found, its interval, and whether the whole interval lies above the bar."""
 

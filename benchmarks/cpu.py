@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.bars import HEADROOM, MEMORY_BARS, Verdict, judge
+from benchmarks.bars import HEADROOM, Verdict, judge, judge_memory
 from benchmarks.contenders import CONTENDERS, NAIVE, OPTIMISED, OURS, PLAN
 from benchmarks.memory import measure
 from benchmarks.race import Entry, Result, race
@@ -71,13 +71,11 @@ def tables(rows: list[report.Row], absent: Absent, verdicts: list[Verdict], head
         allowed = f", with {headroom - 1:.0%} headroom" if headroom > 1 else ""
         header = ["", "ratio of", "at most", "found", "95 % interval", ""]
         parts += [f"What was to be reached{allowed}:", report.table(header, body)]
-    peaks = {(row["workload"], row["contender"]): row["peak_bytes"] for row in rows}
-    body = []
-    for bar in MEMORY_BARS:
-        if (peak := peaks.get((bar.workload, bar.contender))) is not None:
-            verdict = "missed" if peak > bar.limit else "met"
-            body.append([bar.workload, bar.contender, f"{bar.limit / 1e3:.0f}", f"{peak / 1e3:.1f}", verdict])
-    if body:
+    if judged := judge_memory(rows):
+        body = [
+            [*bar[:2], f"{bar.limit / 1e3:.0f}", f"{peak / 1e3:.1f}", "missed" if peak > bar.limit else "met"]
+            for bar, peak in judged
+        ]
         parts += ["Transient memory, kB:", report.table(["", "of", "at most", "found", ""], body)]
     if absent:
         parts += ["Did not take part:", "\n".join(f"- {who} ({', '.join(where)})" for who, where in absent.items())]

@@ -19,11 +19,12 @@ from typing import Any
 from minihybrid.compare import methods, tasks
 from minihybrid.compare.figures import SHARES, lowest, reached
 from minihybrid.compare.race import Entry, Run, race
+from minihybrid.compare.suite import FULL
 from minihybrid.compare.tuning import tuned
 
 FULL_BATCH = ("digits", "spirals", "logistic", "regression", "xor")
 FACTORS = (1 / 3, 1.0, 3.0, 10.0)
-BUDGET, POINTS, TUNING_SEEDS = 400, 400, (1000, 1001, 1002)
+BUDGET, POINTS = 400, 400
 VARIATION = 2.0
 SMALL_TARGET, SMALL_BUDGET, SMALL_SHARE = 0.03, 8000, 0.5
 
@@ -37,7 +38,7 @@ def tuned_rate(task: Any, method: str, budget: int, points: int) -> float:
     """As in the comparison: the best of a grid by factors of two, by the loss that the task is judged by."""
 
     def loss_at(lr: float) -> float:
-        found = runs(task, method, lr, TUNING_SEEDS, budget, points)
+        found = runs(task, method, lr, FULL.seeds_to_tune_by, budget, points)
         return statistics.mean(math.inf if run.diverged else getattr(run.end, task.aim) for run in found)
 
     found = tuned(loss_at, methods.METHODS[method].lr or 0.02)

@@ -27,6 +27,7 @@ from benchmarks.workloads import MLP
 BATCHES = [2**i for i in range(4, 12)]
 WIDTHS = [2**i for i in range(5, 11)]
 DEPTHS = [2**i for i in range(7)]
+LABELS = {"us_per_step": "time of a step, ms", "peak_bytes": "transient memory, kB"}  # thousands of either unit
 
 
 class Case(NamedTuple):
@@ -84,16 +85,14 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     columns = list(dict.fromkeys(row["grows"] for row in rows))
     figure, axes = pyplot.subplots(2, len(columns), figsize=(4 * len(columns), 6.5), layout="constrained")
-    for i, (key, label, unit) in enumerate(
-        (("us_per_step", "time of a step, ms", 1e3), ("peak_bytes", "memory, kB", 1e3))
-    ):
-        for ax, grows in zip(axes[i], columns, strict=True):
+    for row_of_axes, (key, label) in zip(axes, LABELS.items(), strict=True):
+        for ax, grows in zip(row_of_axes, columns, strict=True):
             for contender, mark in ((OURS, "o"), (PLAN, "s")):
                 line = series(rows, contender, grows)
                 name = f"{contender.removeprefix('minihybrid ')}, slope {slope(line, key):.2f}"
-                ax.loglog([row["size"] for row in line], [row[key] / unit for row in line], marker=mark, label=name)
+                ax.loglog([row["size"] for row in line], [row[key] / 1e3 for row in line], marker=mark, label=name)
             sizes = [row["size"] for row in line]
-            top = max(row[key] for row in series(rows, OURS, grows)) / unit
+            top = max(row[key] for row in series(rows, OURS, grows)) / 1e3
             ax.loglog(sizes, [top * size / sizes[-1] for size in sizes], "k:", linewidth=1, label="linear")
             ax.set(xlabel=grows, ylabel=label if grows == columns[0] else "")
             ax.legend(fontsize=8)
@@ -121,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     body = [
         [
             f"{contender}, {grows}",
-            *(f"{slope(series(rows, contender, grows), key):.2f}" for key in ("us_per_step", "peak_bytes")),
+            *(f"{slope(series(rows, contender, grows), key):.2f}" for key in LABELS),
         ]
         for contender in (OURS, PLAN)
         for grows in dict.fromkeys(case.grows for case in wanted)

@@ -20,6 +20,7 @@ from minihybrid.autodiff.ops import *  # noqa: F403 (mh.exp, mh.sum, ... are the
 from minihybrid.autodiff.storage import MovedError as MovedError
 from minihybrid.autodiff.tape import Gradients as Gradients
 from minihybrid.autodiff.tensor import Tensor as Tensor, from_dlpack as from_dlpack, tensor as tensor
+from minihybrid.autodiff.trace import PlanError as PlanError
 from minihybrid.device import Device as Device, DeviceError as DeviceError
 from minihybrid.module import (
     Buffer as Buffer,

@@ -124,8 +124,9 @@ def train(options: argparse.Namespace) -> int:
     whole = options.batch_size == len(task.train)
     preset = replace(HybridConfig.full_batch() if whole else HybridConfig.minibatch(), compile=options.compile)
     hybrid = preset if options.trainer == "hybrid" else None
-    full = FullTrainer(model, stepper, options.compile)
-    trainer = full if hybrid is None else HybridTrainer(model, stepper, hybrid, guard)
+    trainer = (
+        FullTrainer(model, stepper, options.compile) if hybrid is None else HybridTrainer(model, stepper, hybrid, guard)
+    )
 
     config = {
         "version": minihybrid.__version__,

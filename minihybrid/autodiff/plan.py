@@ -48,17 +48,16 @@ class Plan:
         layout = _Layout(calls, {id(owner(array)) for array in [*kept, *constants]} | set(trace.bound))
         source = _Source(trace, parameters, {id(array) for _, array in inputs}, layout)
 
-        text, body = source.text, []
-        body += [f"{name} = {text(asked)}({', '.join(map(text, args))})" for name, asked, args in trace.asked_for]
-        guards = [guard if outcome else f"not {guard}" for guard, outcome in dict.fromkeys(trace.guards)]
-        if conditions := [*checks(text), *guards]:
-            own = len(conditions) - len(guards)
-            tested = [f"if not ({' and '.join(some)}): return None" for some in (conditions[:own], guards) if some]
-            body = [*tested[:1], *body, *tested[1:]] if own else [*body, *tested]
-        body += [f"{text(array)}[()] = {number.text}" for array, number in trace.numbers.values()]
-        body += [f"{text(np.copyto)}({text(array)}, {expression})" for expression, array in inputs]
-        body += map(source.line, calls)
-        body.append(f"return {returns(text)}")
+        text = source.text
+        body = [
+            *_unless(checks(text)),
+            *(f"{name} = {text(asked)}({', '.join(map(text, args))})" for name, asked, args in trace.asked_for),
+            *_unless([guard if outcome else f"not {guard}" for guard, outcome in dict.fromkeys(trace.guards)]),
+            *(f"{text(array)}[()] = {number.text}" for array, number in trace.numbers.values()),
+            *(f"{text(np.copyto)}({text(array)}, {expression})" for expression, array in inputs),
+            *map(source.line, calls),
+            f"return {returns(text)}",
+        ]
 
         self.nbytes = layout.nbytes
         """How much memory the arrays that are calculated on the way share."""
@@ -69,12 +68,19 @@ class Plan:
 
     def show(self) -> str:
         """The program as text: the arrays that it names, and its source."""
-        lines = [f"# {self.nbytes:,} bytes hold, by turns, what is calculated on the way (a)"]
+        lines = [
+            "# x are inputs, n numbers, w the memory of models and optimizers, c constants and results",
+            f"# a is calculated on the way, by turns in the same {self.nbytes:,} bytes",
+        ]
         for name, value in self._namespace.items():
             if is_array(value):
                 shown = f" = {value}" if name[0] == "c" and value.ndim == 0 else ""
                 lines.append(f"# {name} {value.dtype} {value.shape}{shown}")
         return "\n".join([*lines, self.source])
+
+
+def _unless(conditions: Sequence[str]) -> list[str]:
+    return [f"if not ({' and '.join(conditions)}): return None"] if conditions else []
 
 
 class _Source:
@@ -212,9 +218,10 @@ class _Layout:
         for i, keys in begins.items():
             living = {key for key in living if self._last[key] >= i}
             for key in keys:
-                heir_of = self._testator(calls[i], i, key)
-                living.discard(heir_of)
-                self._offsets[key] = self._gap(living, key) if heir_of not in self._offsets else self._offsets[heir_of]
+                predecessor = self._predecessor(calls[i], i, key)
+                living.discard(predecessor)
+                taken_over = self._offsets.get(predecessor)
+                self._offsets[key] = self._gap(living, key) if taken_over is None else taken_over
                 living.add(key)
         self.nbytes = max((self._end(key) for key in self._offsets), default=0)
         some = next(iter(self._owners.values()), None)
@@ -232,7 +239,7 @@ class _Layout:
             place = max(place, self._end(other))
         return place
 
-    def _testator(self, call: Call, i: int, key: int) -> int:
+    def _predecessor(self, call: Call, i: int, key: int) -> int:
         """The argument of an element-wise call whose place its result takes, as nobody needs it any more; else 0."""
         out, function = call.out, call.function
         if isinstance(function, np.ufunc) and function.signature is None and out is owner(out) and id(out) == key:

@@ -1,8 +1,8 @@
-"""Arrays that write down what is done with them: how a plan finds out what a step consists of.
+"""What a step consists of, written down while it is made: the calls on arrays, numbers that change, and guards.
 
-Ops are array code that runs on NumPy's arrays and on CuPy's, through NumPy's own dispatch. A `Tracer` is a third kind
-of array, which answers to the same calls: it does what is asked on the array that it stands for, so that a recorded
-step is a real one, and writes the call down. Numbers that are others in each step are `Number`s (number.py).
+Arrays that take part are `Tracer`s (tracer.py), numbers that are others in each step `Number`s (number.py). Both tell
+the `Trace` what they are asked to do, which does it on the arrays that they stand for, so that a recorded step is a
+real one, and keeps the call.
 
 Two things are beyond arrays, and `opaque_call` and `host_number` tell a recording about them; outside of one they
 just call the function that they are given.
@@ -14,12 +14,12 @@ import operator
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from minihybrid.autodiff.number import Number as Number, PlanError as PlanError
+from minihybrid.autodiff.tracer import Tracer as Tracer
 
 R = TypeVar("R")
 
@@ -270,187 +270,6 @@ class Trace:
             )
 
 
-class Tracer(NDArrayOperatorsMixin):
-    """An array of a step that is being recorded."""
-
-    __slots__ = ("trace", "value")
-
-    def __init__(self, value: Any, trace: Trace) -> None:
-        self.value = value
-        self.trace = trace
-
-    def checked(self, trace: Trace) -> Any:
-        """The array, if this belongs to the recording that is going on."""
-        if self.trace is not trace or trace.over:
-            raise PlanError(
-                "a tensor from inside a compiled step was kept, and is used outside of it; return it from the step."
-            )
-        return self.value
-
-    # Dispatch
-
-    def __pow__(self, other: Any) -> Any:
-        return self._power(other)(self)
-
-    def __ipow__(self, other: Any) -> Any:
-        return self._power(other)(self, out=self)
-
-    def _power(self, exponent: Any) -> Callable[..., Any]:
-        """What arrays do themselves: for some exponents it is another function than np.power."""
-        if self.dtype.kind == "f" and type(exponent) in (int, float, Number):
-            for known, ufunc in {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}.items():
-                if exponent == known:
-                    return ufunc
-        return lambda base, **options: np.power(base, exponent, **options)
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        if any(map(_is_tensor, inputs)):
-            return NotImplemented
-        return self.trace.ufunc(ufunc, method, inputs, options)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        if any(map(_is_tensor, types)):
-            return NotImplemented
-        return self.trace.array_function(function, args, options)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.trace.item(self, index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.trace.set_item(self, index, value)
-
-    # What is known of an array without its values
-
-    shape = property(lambda self: self.value.shape)
-    dtype = property(lambda self: self.value.dtype)
-    ndim = property(lambda self: self.value.ndim)
-    size = property(lambda self: self.value.size)
-    nbytes = property(lambda self: self.value.nbytes)
-    itemsize = property(lambda self: self.value.itemsize)
-    strides = property(lambda self: self.value.strides)
-    flags = property(lambda self: self.value.flags)
-    base = property(lambda self: self.value.base)
-    real = property(lambda self: np.real(self))
-    imag = property(lambda self: np.imag(self))
-    T = property(lambda self: np.transpose(self))
-    mT = property(lambda self: np.swapaxes(self, -1, -2))
-    __minihybrid_array__ = property(lambda self: self.value)
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def __iter__(self) -> Any:
-        return (self[i] for i in range(len(self)))
-
-    # Methods that are functions, too
-
-    def reshape(self, *shape: Any, order: str = "C") -> Any:
-        """As of arrays."""
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape, order=order)  # type: ignore[call-overload]
-
-    def transpose(self, *axes: Any) -> Any:
-        """As of arrays."""
-        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
-
-    def astype(self, dtype: Any, copy: bool = True, casting: str = "unsafe") -> Any:
-        """As of arrays."""
-        if not copy and self.value.dtype == dtype:
-            return self
-        made = np.empty_like(self, dtype=dtype)
-        made[...] = self
-        return made
-
-    def copy(self, order: str = "C") -> Any:
-        """As of arrays."""
-        made: Any = np.empty_like(cast(Any, self), order=cast(Any, order))
-        made[...] = self
-        return made
-
-    def flatten(self) -> Any:
-        """As of arrays."""
-        return np.ravel(self).copy()
-
-    def fill(self, value: Any) -> None:
-        """As of arrays."""
-        self[...] = value
-
-    def dot(self, other: Any, out: Any = None) -> Any:
-        """As of arrays."""
-        return np.dot(self, other, out=out)
-
-    def view(self, *args: Any) -> Any:
-        """As of arrays."""
-        return Tracer(self.checked(self.trace).view(*args), self.trace)
-
-    def sort(self, axis: int = -1) -> None:
-        """As of arrays."""
-        self[...] = np.sort(self, axis)
-
-    def __copy__(self) -> Any:
-        return self.copy()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self.copy()
-
-    # What would need the values now
-
-    def _read(self, how: str) -> NoReturn:
-        raise PlanError(
-            f"{how} reads a value inside a compiled step, where values are not known yet: a plan repeats calls on "
-            "arrays. Return the tensor and read it outside, or decide with where(), maximum() and the like."
-        )
-
-    def item(self, *args: Any) -> NoReturn:
-        """Raise PlanError."""
-        self._read("item()")
-
-    def tolist(self) -> NoReturn:
-        """Raise PlanError."""
-        self._read("tolist()")
-
-    def __array__(self, *args: Any, **options: Any) -> Any:
-        self._read("numpy()")
-
-    def __bool__(self) -> bool:
-        self._read("a decision (if, while, and, or) on a tensor")
-
-    def __float__(self) -> float:
-        self._read("float()")
-
-    def __int__(self) -> int:
-        self._read("int()")
-
-    def __index__(self) -> int:
-        self._read("using a tensor as an index of Python's")
-
-    def __complex__(self) -> complex:
-        self._read("complex()")
-
-    def __format__(self, how: str) -> str:
-        self._read("printing a tensor")
-
-    def __repr__(self) -> str:
-        return f"Tracer({self.dtype}, {self.shape})"
-
-
-def _method(name: str) -> Any:
-    function = getattr(np, name)
-
-    def method(self: Tracer, *args: Any, **options: Any) -> Any:
-        return function(self, *args, **options)
-
-    method.__name__ = name
-    return method
-
-
-for _name in (
-    *("sum", "prod", "mean", "max", "min", "all", "any", "var", "std", "cumsum", "cumprod", "argmax", "argmin"),
-    *("argsort", "clip", "take", "squeeze", "repeat", "round", "ravel", "swapaxes", "diagonal"),
-    *("nonzero", "searchsorted", "conj"),
-):
-    setattr(Tracer, _name, _method(_name))
-
-
 def _shape_depends_on_values(what: str) -> PlanError:
     return PlanError(
         f"{what} gives an array whose shape depends on values, and the arrays of a plan have one shape each; use "
@@ -493,11 +312,6 @@ def arrays_within(value: Any) -> list[Any]:
 def arrays_in(call: Call) -> list[Any]:
     """The arrays that a call works on."""
     return arrays_within([call.out, call.args, list(call.options.values())])
-
-
-def _is_tensor(value: Any) -> bool:
-    """Whether it is a Tensor, which makes an op of a call, or the class."""
-    return hasattr(value, "node")
 
 
 def _is_tracer(value: Any) -> bool:

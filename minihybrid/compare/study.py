@@ -26,9 +26,6 @@ from minihybrid.compare.tasks import Folder
 from minihybrid.compare.tuning import SIDE, tuned
 from minihybrid.compare.workers import Workers, task_of
 
-FIRST_TUNING_SEED = 1000
-"""Of the runs that a learning rate is chosen by."""
-
 Pair: TypeAlias = tuple[str, str]  # task and method
 CURVES = "curves"
 
@@ -159,10 +156,9 @@ class Study:
         if task.tuned_on is not None:
             return self.learning_rate(task.tuned_on, method.name)
         budget = float(self.suite.budgets[task.name])
-        seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.suite.tuning_seeds)
 
         def loss_at(lr: float) -> float:
-            entries = [Entry(task.name, method.name, seed, lr, budget) for seed in seeds]
+            entries = [Entry(task.name, method.name, seed, lr, budget) for seed in self.suite.seeds_to_tune_by]
             runs = map(self._run, entries)
             return statistics.fmean(math.inf if run.diverged else getattr(run.end, task.aim) for run in runs)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from minihybrid.compare import methods, tasks
 
+FIRST_TUNING_SEED = 1000
+"""Of the runs that learning rates are chosen by."""
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -26,6 +29,11 @@ class Suite:
     full_batch_points: int = 200
     minibatch_points: int = 40
     shares: tuple[float, ...] = (0.5, 0.7, 1.4, 2.0)
+
+    @property
+    def seeds_to_tune_by(self) -> range:
+        """Of the runs that learning rates are chosen by."""
+        return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.tuning_seeds)
 
 
 FULL = Suite(

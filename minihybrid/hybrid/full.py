@@ -17,7 +17,7 @@ M = TypeVar("M", bound=Module)
 class FullTrainer(Generic[M]):
     """Forward, backward and an optimizer's step for every batch. `ledger` tells what was spent.
 
-    With `compiled`, loss and gradients come from a plan (see `mh.compile`): the same to the bit, and sooner. A step
+    With `compile`, loss and gradients come from a plan (see `mh.compile`): the same to the bit, and sooner. A step
     whose forward function a plan cannot repeat then raises PlanError.
 
     >>> import minihybrid as mh
@@ -33,9 +33,9 @@ class FullTrainer(Generic[M]):
     """
 
     def __init__(
-        self, model_wrapper: ModelWrapper[M], optimizer_wrapper: OptimizerWrapper, compiled: bool = False
+        self, model_wrapper: ModelWrapper[M], optimizer_wrapper: OptimizerWrapper, compile: bool = False
     ) -> None:
-        self.compiled = compiled
+        self.compile = compile
         self.model_wrapper = model_wrapper
         self.optimizer_wrapper = optimizer_wrapper
         self.ledger = Ledger()
@@ -70,7 +70,7 @@ class FullTrainer(Generic[M]):
         return self._result(phase, loss, learning_rate, gradient_norm=norm)
 
     def _forward(self, batch: Batch) -> float:
-        at_once = self.compiled and self._backward_follows()
+        at_once = self.compile and self._backward_follows()
         loss = self.model_wrapper.forward_compiled(batch) if at_once else self.model_wrapper.forward(batch)
         return float(loss.item())
 

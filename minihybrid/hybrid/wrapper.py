@@ -25,7 +25,7 @@ from minihybrid.optim.gradients import GradientsParams
 from minihybrid.optim.optimizer import Optimizer
 from minihybrid.optim.schedule import Constant, Schedule
 from minihybrid.rng import Rng
-from minihybrid.train.compiled import compile
+from minihybrid.train.compiled import Compiled, compile
 
 M = TypeVar("M", bound=Module)
 
@@ -91,7 +91,6 @@ class ModelWrapper(Generic[M]):
         self._loss: Tensor | None = None
         self._gradients: GradientsParams | None = None
         self._found: GradientInfo | None = None  # what `backward` will say, where it is done already
-        self._compiled = compile(_loss_and_gradients)
         self._rngs: dict[str, Rng] = {}  # of the model with these fields: walking the tree each time would be slow
         self._buffers: dict[str, Buffer] = {}
         self._rngs_of: Any = None
@@ -150,7 +149,7 @@ class ModelWrapper(Generic[M]):
         try:
             loss, gradients = self._compiled(model, batch, self.forward_fn)
             self._cell = model
-            self._keep(gradients, loss)
+            self._found = self._kept(gradients, loss)
         finally:
             if self._cell is None:
                 self._cell = _revived(model, fields)
@@ -171,15 +170,19 @@ class ModelWrapper(Generic[M]):
         if self._loss is None:
             raise RuntimeError("backward: there is no loss to start from; call forward(batch) first.")
         loss, self._loss = self._loss, None
-        self._keep(GradientsParams.from_grads(loss.backward(), self.model), loss.detach())
-        return self.backward()
+        return self._kept(GradientsParams.from_grads(loss.backward(), self.model), loss.detach())
 
-    def _keep(self, gradients: GradientsParams, loss: Tensor) -> None:
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return compile(_loss_and_gradients)
+
+    def _kept(self, gradients: GradientsParams, loss: Tensor) -> GradientInfo:
+        """Keep gradients for the optimizer; gives what `backward` says of them."""
         storage = pack(self.model)
         flat = gradients.flat(storage)
         found = zip(storage.keys, flat.views, flat.present, strict=True)
         self._gradients = gradients
-        self._found = GradientInfo(loss, {key: np.vdot(view, view) for key, view, present in found if present})
+        return GradientInfo(loss, {key: np.vdot(view, view) for key, view, present in found if present})
 
     def gradient_into(self, vector: Any) -> None:
         """Write the gradients of the last `backward` into a vector [n], 0 where a parameter has none."""

@@ -30,12 +30,12 @@ class Segment:
 
     __slots__ = ("first", "last", "moments", "part", "scratch", "shape", "w")
 
-    w: Any
-    scratch: Any
-    moments: Moments
-
-    def __init__(self, first: int, last: int, part: slice, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, first: int, last: int, part: slice, shape: tuple[int, ...], w: Any, scratch: Any, moments: Moments
+    ) -> None:
         self.first, self.last, self.part, self.shape = first, last, part, shape
+        self.w, self.scratch = self.of(w), self.of(scratch)
+        self.moments = {name: self.of(vector) for name, vector in moments.items()}
 
     def of(self, vector: Any) -> Any:
         """What a vector holds of it."""
@@ -154,10 +154,9 @@ class Optimizer:
         for first, last in self._runs():
             begin, end = self._storage.slots[first], self._storage.slots[last]
             part = slice(begin.offset, end.offset + end.size)
-            segment = Segment(first, last, part, (-1,) if self.elementwise else begin.shape)
-            segment.w, segment.scratch = segment.of(self._storage.values), segment.of(self._scratch)
-            segment.moments = {name: segment.of(vector) for name, vector in self._vectors.items()}
-            self._segments.append(segment)
+            shape = (-1,) if self.elementwise else begin.shape
+            vectors = self._storage.values, self._scratch, self._vectors
+            self._segments.append(Segment(first, last, part, shape, *vectors))
 
     def readout(self, model: M) -> M:
         """The model to evaluate and to keep, a copy: for rules that average, the average; else the model as it is."""

@@ -76,7 +76,7 @@ def without_in_place(trace, wanted):
 used = plan_module._used
 WRONG = {
     "all arrays at one place": (plan_module._Layout, "_gap", lambda self, living, key: 0),
-    "a result over an argument that is needed": (plan_module._Layout, "_testator", lambda self, call, i, key: next(
+    "a result over an argument that is needed": (plan_module._Layout, "_predecessor", lambda self, call, i, key: next(
         (id(owner(arg)) for arg in arrays_within(call.args) if id(owner(arg)) in self._offsets), 0
     )),
     "a call left out": (plan_module, "_used", without_in_place),

@@ -11,7 +11,8 @@ from minihybrid.compare.methods import METHODS
 from minihybrid.compare.progress import Plain
 from minihybrid.compare.race import Point, Run
 from minihybrid.compare.store import Store
-from minihybrid.compare.study import FIRST_TUNING_SEED, Study
+from minihybrid.compare.study import Study
+from minihybrid.compare.suite import FIRST_TUNING_SEED
 from minihybrid.compare.tasks import build
 from minihybrid.compare.workers import Workers
 

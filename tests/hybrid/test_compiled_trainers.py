@@ -168,7 +168,7 @@ def test_a_forward_function_that_reads_a_value_is_refused_and_the_model_is_there
     with pytest.raises(PlanError, match=r"item\(\) reads a value inside a compiled step"):
         trainer.step(batch)
     assert everything(trainer) == before
-    trainer.compiled = False
+    trainer.compile = False
     trainer.step(batch)
 
 

@@ -18,7 +18,7 @@ from minihybrid.autodiff.ops.reduce import mean
     composition=lambda x, y: mean(square(x - y)),
 )
 def mean_squared_error(x: Any, y: Any) -> Any:
-    """The mean of (x - y)^2 over all elements of two real arrays of one shape."""
+    """The mean of (x - y)^2 over all elements, a number: x and y real, of one shape. Raises ValueError for others."""
     if np.shape(x) != np.shape(y):
         raise ValueError(f"x has shape {np.shape(x)}, y {np.shape(y)}; expected one shape")
     difference = x - y
