@@ -302,7 +302,7 @@ class HybridTrainer(FullTrainer[M]):
         self.optimizer_wrapper.step(self.model_wrapper)
         if self.controller.verified_steps:
             self._on_trial = Trial(self._start, loss)
-        self._examples.add(len(batch.inputs))
+        self._examples.add(self.model_wrapper.examples)
         self._position = self.controller.after_step(self._position)
         return self._judge(self._result(str(self._acting), loss, learning_rate, gradient_norm=norm))
 
@@ -418,9 +418,10 @@ class HybridTrainer(FullTrainer[M]):
             # Always from the start: adding and subtracting again would not give the same bits.
             self.model_wrapper.restore(weights)
             self.model_wrapper.place(origin + origin.dtype.type(scale) * delta)
+            loss = self.model_wrapper.evaluate(judge)
             self.ledger.forward_probes += 1
-            self.ledger.probe_batches += len(judge.inputs) / (self._examples.value if self.steps else 1)
-            return self.model_wrapper.evaluate(judge)
+            self.ledger.probe_batches += self.model_wrapper.examples / (self._examples.value if self.steps else 1)
+            return loss
 
         try:
             outcome = verification.search(loss_at)

@@ -94,6 +94,8 @@ class ModelWrapper(Generic[M]):
         self._rngs: dict[str, Rng] = {}  # of the model with these fields: walking the tree each time would be slow
         self._buffers: dict[str, Buffer] = {}
         self._rngs_of: Any = None
+        self.examples = 0
+        """How many examples the loss of the last `forward` or `evaluate` is the mean of."""
         self._rewind: dict[str, Any] = {}  # where random streams stood before the last forward, by path
 
     @property
@@ -133,6 +135,7 @@ class ModelWrapper(Generic[M]):
             if self._cell is None:
                 self._cell = _revived(model, fields)
                 self.cancel()
+        self.examples = len(batch.inputs)
         return loss
 
     def forward_compiled(self, batch: Batch) -> Tensor:
@@ -154,12 +157,14 @@ class ModelWrapper(Generic[M]):
             if self._cell is None:
                 self._cell = _revived(model, fields)
                 self.cancel()
+        self.examples = len(batch.inputs)
         return loss  # type: ignore[no-any-return]
 
     def evaluate(self, batch: Batch) -> float:
         """The loss of a batch in evaluation mode: nothing is recorded, and no random number of the model is used up."""
         with no_grad():
             _, loss = _checked(self.forward_fn(self.model.valid(), batch), viewed=True)
+        self.examples = len(batch.inputs)
         return float(loss.item())
 
     def backward(self) -> GradientInfo:

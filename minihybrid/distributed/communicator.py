@@ -1,0 +1,95 @@
+"""What processes that train together say to each other: a few collective calls, and a count of what they cost.
+
+Transport is left to libraries that do nothing else: `Mpi` (mpi4py) and `Nccl` (CuPy) are thin. Every rank makes the same
+calls in the same order; whoever does not, makes the others wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class CommunicationError(RuntimeError):
+    """Ranks cannot work together, or one of them has failed; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one rank has taken part in: collective calls, and the bytes that it brought to them.
+
+    How often a byte then crosses a wire is the transport's choice (`cost.py` has the usual ones).
+
+    >>> Traffic(5, 400) - Traffic(3, 100)
+    Traffic(messages=2, bytes=300)
+    """
+
+    messages: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(self.messages + other.messages, self.bytes + other.bytes)
+
+    def __sub__(self, other: Traffic) -> Traffic:
+        return Traffic(self.messages - other.messages, self.bytes - other.bytes)
+
+
+class Communicator(Protocol):
+    """A group of `size` processes, of which this one is number `rank`; `traffic` counts what it has sent."""
+
+    rank: int
+    size: int
+    traffic: Traffic
+
+    def all_reduce(self, vector: Any) -> None:
+        """Replace a contiguous vector by the sum of those of all ranks, the same to the bit on each."""
+
+    def broadcast(self, vector: Any, root: int = 0) -> None:
+        """Replace a contiguous vector by that of rank `root`."""
+
+    def all_gather(self, numbers: Sequence[float]) -> list[tuple[float, ...]]:
+        """The numbers (float64) of every rank, in their order; all ranks bring equally many."""
+
+    def all_gather_text(self, text: str) -> list[str]:
+        """The text of every rank, in their order."""
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+
+    def abort(self, code: int) -> None:
+        """End the processes of all ranks, with an exit code."""
+
+
+class Alone:
+    """The communicator of a single process: it agrees with itself, and sends nothing.
+
+    >>> Alone().all_gather([1.0, 2.0])
+    [(1.0, 2.0)]
+    """
+
+    rank, size = 0, 1
+
+    def __init__(self) -> None:
+        self.traffic = Traffic()
+
+    def all_reduce(self, vector: Any) -> None:
+        """See `Communicator`: the sum of one."""
+
+    def broadcast(self, vector: Any, root: int = 0) -> None:
+        """See `Communicator`: it is there already."""
+
+    def all_gather(self, numbers: Sequence[float]) -> list[tuple[float, ...]]:
+        """See `Communicator`."""
+        return [tuple(map(float, numbers))]
+
+    def all_gather_text(self, text: str) -> list[str]:
+        """See `Communicator`."""
+        return [text]
+
+    def barrier(self) -> None:
+        """See `Communicator`: nobody is waited for."""
+
+    def abort(self, code: int) -> None:
+        """See `Communicator`."""
+        raise SystemExit(code)
