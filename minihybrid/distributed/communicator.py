@@ -1,7 +1,7 @@
 """What processes that train together say to each other: a few collective calls, and a count of what they cost.
 
-Transport is left to libraries that do nothing else: `Mpi` (mpi4py) and `Nccl` (CuPy) are thin. Every rank makes the same
-calls in the same order; whoever does not, makes the others wait.
+Transport is left to libraries that do nothing else: `Mpi` (mpi4py) and `Nccl` (CuPy) are thin. Every rank makes the
+same calls in the same order; whoever does not, makes the others wait.
 """
 
 from __future__ import annotations

@@ -84,9 +84,9 @@ class Mpi:
             if looks > 1000:  # the others are busy, and may need this core for it
                 if time.monotonic() > deadline:
                     raise CommunicationError(
-                        f"rank {self.rank} of {self.size} has waited {self.timeout:g} s for the others: one of them has "
-                        "died, or makes other calls. Look for an earlier message; if steps take that long, raise the "
-                        "timeout."
+                        f"rank {self.rank} of {self.size} has waited {self.timeout:g} s for the others: one of them "
+                        "has died, or makes other calls. Look for an earlier message; if steps take that long, raise "
+                        "the timeout."
                     )
                 time.sleep(BLINK)
 

@@ -46,6 +46,14 @@ def make_equal(ranks: Communicator, model: Module) -> None:
     storage.advance("the start of a distributed run")
 
 
+def part_streams(ranks: Communicator, model: Module) -> None:
+    """Give the model's random streams, which begin alike, a key of each rank's own; rank 0 keeps its."""
+    for rng in model.named_rngs().values():
+        state = rng.state()
+        state["key"][1] ^= ranks.rank
+        rng.load_state(state)
+
+
 def require_equal(ranks: Communicator, model: Module) -> None:
     """Raise CommunicationError, on all ranks, unless they hold the same parameters; it names the first that differs.
 

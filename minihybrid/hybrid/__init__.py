@@ -11,6 +11,8 @@ from minihybrid.hybrid.delta import (
 )
 from minihybrid.hybrid.divergence import DivergenceLimits as DivergenceLimits
 from minihybrid.hybrid.full import FullTrainer as FullTrainer
+from minihybrid.hybrid.local_steps import LocalStepsTrainer as LocalStepsTrainer
+from minihybrid.hybrid.parallel import ParallelModel as ParallelModel
 from minihybrid.hybrid.payoff import PayoffConfig as PayoffConfig
 from minihybrid.hybrid.phase import Phase as Phase, PhaseController as PhaseController
 from minihybrid.hybrid.trainer import HybridTrainer as HybridTrainer

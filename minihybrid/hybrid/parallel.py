@@ -17,7 +17,7 @@ import numpy as np
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.data.dataset import Batch
 from minihybrid.distributed.communicator import CommunicationError, Communicator
-from minihybrid.distributed.replicas import make_equal, require_equal
+from minihybrid.distributed.replicas import make_equal, part_streams, require_equal
 from minihybrid.hybrid.wrapper import ForwardFn, GradientInfo, ModelWrapper
 from minihybrid.module.module import Module, pack
 from minihybrid.optim.gradients import GradientsParams
@@ -57,14 +57,7 @@ class ParallelModel(ModelWrapper[M]):
         self._share = 0.0  # of all ranks' examples
         self._agreed: Tensor | None = None  # the loss of all ranks, once it is known
         self._message: Any = None
-        self.part_streams()
-
-    def part_streams(self) -> None:
-        """Give the model's random streams, which are rank 0's, a key of this rank's own."""
-        for rng in self._streams().values():
-            state = rng.state()
-            state["key"][1] ^= self.ranks.rank
-            rng.load_state(state)
+        part_streams(ranks, model)
 
     def forward(self, batch: Batch) -> Tensor:
         """See `ModelWrapper`: the mean loss of all ranks' examples."""

@@ -121,7 +121,7 @@ class ModelWrapper(Generic[M]):
         Raises what the user's function raises, TypeError or ValueError if it returns anything but a model and one
         number, and ValueError if that is another model.
         """
-        model, fields = self.model, self.model.__dict__
+        model, fields, self.examples = self.model, self.model.__dict__, len(batch.inputs)
         self._forget()
         self._rewind = {path: rng.state() for path, rng in self._streams().items()}
         self._cell = None
@@ -135,7 +135,6 @@ class ModelWrapper(Generic[M]):
             if self._cell is None:
                 self._cell = _revived(model, fields)
                 self.cancel()
-        self.examples = len(batch.inputs)
         return loss
 
     def forward_compiled(self, batch: Batch) -> Tensor:
@@ -145,7 +144,7 @@ class ModelWrapper(Generic[M]):
         look at no value and use no number or array from outside, and returns the very model that it was given. Raises
         PlanError where a plan cannot repeat what it does, ValueError for another model, and what `forward` raises.
         """
-        model, fields = self.model, self.model.__dict__
+        model, fields, self.examples = self.model, self.model.__dict__, len(batch.inputs)
         self._forget()
         self._rewind = {path: rng.state() for path, rng in self._streams().items()}
         self._cell = None
@@ -157,14 +156,13 @@ class ModelWrapper(Generic[M]):
             if self._cell is None:
                 self._cell = _revived(model, fields)
                 self.cancel()
-        self.examples = len(batch.inputs)
         return loss  # type: ignore[no-any-return]
 
     def evaluate(self, batch: Batch) -> float:
         """The loss of a batch in evaluation mode: nothing is recorded, and no random number of the model is used up."""
+        self.examples = len(batch.inputs)
         with no_grad():
             _, loss = _checked(self.forward_fn(self.model.valid(), batch), viewed=True)
-        self.examples = len(batch.inputs)
         return float(loss.item())
 
     def backward(self) -> GradientInfo:
