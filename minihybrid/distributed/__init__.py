@@ -5,6 +5,7 @@ from minihybrid.distributed.communicator import (
     CommunicationError as CommunicationError,
     Communicator as Communicator,
     Traffic as Traffic,
+    ending_together as ending_together,
 )
 from minihybrid.distributed.mpi import Mpi as Mpi
 from minihybrid.distributed.nccl import Nccl as Nccl

@@ -6,7 +6,10 @@ same calls in the same order; whoever does not, makes the others wait.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,3 +96,24 @@ class Alone:
     def abort(self, code: int) -> None:
         """See `Communicator`."""
         raise SystemExit(code)
+
+
+@contextmanager
+def ending_together(ranks: Communicator) -> Iterator[None]:
+    """Where one rank leaves the block by an exception, end all: the others would wait for it.
+
+    The rank prints what was raised first. A process that is alone just raises it.
+
+    >>> with ending_together(Alone()):
+    ...     1 / 0
+    Traceback (most recent call last):
+    ZeroDivisionError: division by zero
+    """
+    try:
+        yield
+    except BaseException:
+        if ranks.size == 1:
+            raise
+        print(f"rank {ranks.rank} of {ranks.size} ends the job:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        ranks.abort(1)
+        raise
