@@ -210,9 +210,12 @@ def test_ranks_drop_out_different_things():
 
     first, second = results(2, run)
     assert first != second
-    assert first == Dropping(
-        mh.nn.DropoutConfig(0.5).init(rng=(rng := mh.Rng(0))), mh.nn.LinearConfig(3, 2).init(rng=rng)
-    ).dropout.rng.state()["key"]
+    assert (
+        first
+        == Dropping(
+            mh.nn.DropoutConfig(0.5).init(rng=(rng := mh.Rng(0))), mh.nn.LinearConfig(3, 2).init(rng=rng)
+        ).dropout.rng.state()["key"]
+    )
 
 
 class Branching(mh.Module):
