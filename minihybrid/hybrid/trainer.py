@@ -270,7 +270,7 @@ class HybridTrainer(FullTrainer[M]):
         What is known of the way since is forgotten: the predictor's history, a jump or step on trial.
         """
         self.model_wrapper.restore(snapshot.model)
-        self.optimizer_wrapper.restore(snapshot.optimizer)
+        self.optimizer_wrapper.restore(snapshot.optimizer, self.model)  # whose ids are others if it was saved
         self.watch.load_state_dict(snapshot.watch)
         if snapshot.predictor is not None:
             self.predictor.load_state_dict(snapshot.predictor)

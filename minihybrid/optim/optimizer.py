@@ -267,7 +267,7 @@ class Optimizer:
         """A copy of the state for the model stepped last, for `restore`: a plain tree, with vectors in its layout."""
         ids = [] if self._storage is None else list(self._storage.positions)
         vectors = {name: vector.copy() for name, vector in self._vectors.items()}
-        return {"ids": ids, "steps": list(self._steps), "vectors": vectors}
+        return {"ids": ids, "steps": list(self._steps), "present": list(self._present), "vectors": vectors}
 
     def restore(self, snapshot: dict[str, Any], model: Module | None = None) -> None:
         """Return to a `snapshot`, to the bit.
@@ -281,9 +281,10 @@ class Optimizer:
             return
         if model is not None:
             self.lay_out(pack(model))
-        self._steps, self._present = list(snapshot["steps"]), []
+        self._steps, self._present = list(snapshot["steps"]), list(snapshot["present"])
         for name, vector in snapshot["vectors"].items():
             self._vectors[name][...] = vector
+        self.cut()
 
     def _require_like(self, snapshot: dict[str, Any], model: Module | None) -> None:
         storage = self._storage if model is None else pack(model)

@@ -59,9 +59,10 @@ class RunFolder:
             self._unmake()
             raise RunError(f"no run can be kept in {self._runs}: {_reason(error)}.") from None
         try:
-            write_whole(self._partial / "config.json", [json.dumps(_finite(config), indent=2).encode() + b"\n"])
             self._metrics: BinaryIO = self._partial.joinpath("metrics.jsonl").open("wb")
             self._lock()
+            # The last thing that is made: where it is, the run can be taken up.
+            write_whole(self._partial / "config.json", [json.dumps(_finite(config), indent=2).encode() + b"\n"])
         except (OSError, RecordError) as error:
             self._unmake()
             raise self._refused(error) from None
@@ -217,6 +218,8 @@ def read_config(runs: str | os.PathLike[str], name: str) -> dict[str, Any]:
     path = _found(Path(runs), name) / "config.json"
     try:
         config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"the run {name!r} was killed before it began; delete {path.parent}.") from None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {_reason(error)}.") from None
     except (ValueError, RecursionError):
