@@ -28,7 +28,16 @@ from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWra
 from minihybrid.module import RecordError
 from minihybrid.optim import SGD, Adam, AdamW, Constant, Cosine, Optimizer, Schedule
 from minihybrid.rng import Rng
-from minihybrid.train import DivergenceError, Learner, RunError, RunFolder, Task
+from minihybrid.train import (
+    CheckpointError,
+    Checkpoints,
+    DivergenceError,
+    Learner,
+    RunError,
+    RunFolder,
+    Task,
+    read_config,
+)
 from minihybrid.train.display import choose_display
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130  # 130 is how shells report an end by Ctrl-C
@@ -47,6 +56,8 @@ DATA_SEED = 2**63
 """Draws data sets and their parts, whatever the seed of a run: so runs can be compared. Nobody's --seed is this."""
 GUARD_BATCH = 256
 """Examples that judge a prediction."""
+BESIDE_RESUME = ("--resume", "--out", "--plain", "--quiet")
+"""Where the run is, and how it is shown; all else is the run's own."""
 LARGEST_LAYER = 1_000_000
 LARGEST_NUMBER = 1e30
 """Of a rate or a norm: far beyond all sense, and within float32."""
@@ -94,11 +105,21 @@ def _run(argv: list[str]) -> int:
             option = left[0].partition("=")[0]
             raise UsageError(f"{argv[0]} has no option {option}{_nearest(option, known)}")
         raise UsageError(f"{argv[0]} does not know what to do with {left[0]!r}; options begin with --.")
+    if getattr(options, "resume", None) is not None:
+        given = [word.partition("=")[0] for word in argv if word.startswith("--")]
+        if others := [option for option in given if option not in BESIDE_RESUME]:
+            raise UsageError(f"--resume goes on with the run's own options; leave {others[0]} out.")
     return COMMANDS[argv[0]](options)
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train a network as the options say, show it, and keep it in a run folder."""
+    """Train a network as the options say, show it, and keep it in a run folder; or go on with one that is there."""
+    resumes = options.resume is not None
+    stored: dict[str, Any] = {}
+    if resumes:
+        out, name = _located(options.resume, options.out)
+        stored = read_config(out, name)
+        options = _options_of(stored, name, out, options.display)
     device = _device(options.device)
     fixed = Rng(DATA_SEED)
     data = load(options.dataset, options.data, fixed.split())
@@ -128,9 +149,10 @@ def train(options: argparse.Namespace) -> int:
         FullTrainer(model, stepper, options.compile) if hybrid is None else HybridTrainer(model, stepper, hybrid, guard)
     )
 
+    apart = ("command", "name", "out", "display", "resume")
     config = {
         "version": minihybrid.__version__,
-        **{name: value for name, value in vars(options).items() if name not in ("command", "name", "out", "display")},
+        **{name: value for name, value in vars(options).items() if name not in apart},
         "lr": lr,
         "every": every,
         "device": device.name,
@@ -138,17 +160,65 @@ def train(options: argparse.Namespace) -> int:
         "network": json.loads(network.to_json()),
         "hybrid": None if hybrid is None else json.loads(hybrid.to_json()),
     }
+    if resumes:
+        _require_as_it_was(stored, config, options.name)
     size = f"{model.parameter_count():,} parameters"
     title = f"{options.dataset}, {options.trainer} trainer, {size}, {device.name}"
     prefix = f"{options.dataset}-{options.trainer}"
     with (
-        RunFolder(options.out, config, options.name, prefix) as folder,
+        RunFolder.reopen(options.out, options.name)
+        if resumes
+        else RunFolder(options.out, config, options.name, prefix) as folder,
         choose_display(options.display, title) as display,
     ):
-        summary = Learner(trainer, batches, task.evaluate, options.steps, every, [folder, display]).run()
+        learner = Learner(trainer, batches, task.evaluate, options.steps, every, [folder, display])
+        if options.checkpoint_every is not None:
+            steps, minutes = _interval(options.checkpoint_every)
+            learner.checkpoints = Checkpoints(folder.checkpoints, steps, minutes, config=config)
+        try:
+            summary = learner.resume() if resumes else learner.run()
+        except (CheckpointError, RunError) as error:
+            hint = f" What it has learned is kept: minihybrid train --resume {folder.name}." if folder.resumable else ""
+            raise RunError(f"{error}{hint}") from error
     with contextlib.suppress(BrokenPipeError):
         print(folder.path if options.display == "quiet" else f"kept in {folder.path}")
     return INTERRUPTED if summary.interrupted else DONE
+
+
+def _located(resume: str, out: str) -> tuple[str, str]:
+    """The folder of runs and the name of one that is given by its name or its path."""
+    above, name = os.path.split(resume.rstrip(os.sep))
+    hidden = re.fullmatch(r"\.(.+)\.partial", name)
+    return above or out, hidden[1] if hidden else name
+
+
+def _options_of(config: dict[str, Any], name: str, out: str, display: str) -> argparse.Namespace:
+    """The options that a run was made with, as if they had been given again."""
+    parser, commands = _parsers("train")
+    argv = ["train"]
+    for action in commands["train"]._actions:
+        value = config.get(action.dest)
+        if action.option_strings and value is not None and value is not False:
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            argv.append(action.option_strings[0] + ("" if value is True else f"={text}"))
+    try:
+        options = parser.parse_args(argv)
+    except UsageError as error:
+        raise RunError(f"the configuration of the run {name!r} is damaged: {error}") from None
+    if options.checkpoint_every is None:
+        raise RunError(f"the run {name!r} kept no checkpoints to go on from; --checkpoint-every keeps them.")
+    options.name, options.out, options.display, options.resume = name, out, display, None
+    return options
+
+
+def _require_as_it_was(stored: dict[str, Any], config: dict[str, Any], name: str) -> None:
+    """Raise RunError if the run would not be made in the same way again."""
+    now = json.loads(json.dumps(config))
+    if odd := [key for key in now if key != "version" and stored.get(key) != now[key]]:
+        raise RunError(
+            f"the run {name!r} was made by minihybrid {stored.get('version')} with another {odd[0]!r} than minihybrid "
+            f"{now['version']} would choose; go on with that version."
+        )
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -201,7 +271,8 @@ def _parsers(command: str | None) -> tuple[argparse.ArgumentParser, dict[str, ar
         "train",
         help="train a network on a data set and keep it in a run folder",
         description="Train a multilayer perceptron. Without options: on handwritten digits, with the hybrid trainer.",
-        epilog="Exit codes: 0 done, 2 bad input (nothing is kept), 130 ended by Ctrl-C (what was learned is kept).",
+        epilog="Exit codes: 0 done, 2 bad input (nothing is kept but checkpoints), 130 ended by Ctrl-C or SIGTERM "
+        "(what was learned is kept).",
         allow_abbrev=False,
     )
     _add_train_options(train)
@@ -289,6 +360,21 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(display="live")
 
+    checkpoints = parser.add_argument_group("checkpoints")
+    checkpoints.add_argument(
+        "--checkpoint-every",
+        metavar="N",
+        type=_checked_interval,
+        help="save all that the run depends on after every N steps, or minutes, as in 10m, and where it is interrupted "
+        "(default: never)",
+    )
+    checkpoints.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run that was killed or interrupted, by its name or folder, to its own end, with its own "
+        "options: the same to the bit as if nothing had happened",
+    )
+
 
 def _add_compare_options(parser: argparse.ArgumentParser) -> None:
     from minihybrid import compare as comparison
@@ -363,6 +449,20 @@ def _positive(text: str) -> float:
     if not 0 < value <= LARGEST_NUMBER:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number up to {LARGEST_NUMBER:g}.")
     return value
+
+
+def _checked_interval(text: str) -> str:
+    steps, minutes = _interval(text)
+    if (steps is None or steps < 1) and not (minutes is not None and 0 < minutes <= LARGEST_NUMBER):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of steps from 1 on, and no minutes, as in 10m.")
+    return text
+
+
+def _interval(text: str) -> tuple[int | None, float | None]:
+    """Steps or minutes."""
+    if text.endswith("m"):
+        return None, _float(text[:-1])
+    return (int(text), None) if re.fullmatch(r"[0-9]{1,18}", text) else (None, None)
 
 
 def _label_smoothing(text: str) -> float:

@@ -118,6 +118,8 @@ class DataLoader:
         self._begin_epoch()
         self.epoch, self._done = epoch, done
 
+    state_dict, load_state_dict = state, load_state  # as checkpoints call them
+
     def _settings(self) -> dict[str, int | bool]:
         return {
             "examples": len(self.dataset),

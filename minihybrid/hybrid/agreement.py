@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minihybrid.hybrid.stateful import Stateful
+from minihybrid.stateful import Stateful
 
 
 class Agreement(Stateful):

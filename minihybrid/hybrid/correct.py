@@ -28,8 +28,8 @@ import numpy as np
 
 from minihybrid.config import Config, is_count, is_number
 from minihybrid.device import Device
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.rng import Rng
+from minihybrid.stateful import Stateful
 
 SKETCH = 256
 """Numbers that a vector is projected to; cosines of projections are off by some 1 / sqrt(256)."""
@@ -272,4 +272,4 @@ def _norm(coefficients: Any, gram: Any) -> float:
 
 
 def _clipped(value: float, limit: float) -> float:
-    return min(limit, max(-limit, value))
+    return min(limit, max(-limit, float(value)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from minihybrid.config import Config, is_count, is_number
-from minihybrid.hybrid.stateful import Stateful
+from minihybrid.stateful import Stateful, savable
 
 RECENT = 0.95  # the decay of what the loss did lately: how often it turned, how far it swung (0.9 alarms at noise)
 LEAST_NOISE = 0.01  # of the loss: on a plateau, where it hardly moves, a rise of a millionth is no trouble
@@ -77,6 +77,7 @@ class DivergenceLimits(Config):
             self.require(setting, is_count(getattr(self, setting), 1), "an integer of at least 1")
 
 
+@savable
 class Level(IntEnum):
     """How bad it is."""
 
@@ -86,6 +87,7 @@ class Level(IntEnum):
     CRITICAL = 3
 
 
+@savable
 class Trouble(StrEnum):
     """What is wrong."""
 
@@ -98,6 +100,7 @@ class Trouble(StrEnum):
     PREDICTION = "prediction error"
 
 
+@savable
 @dataclass(frozen=True)
 class Verdict:
     """A level; for a run that is not healthy, what is wrong, and a sentence about it."""

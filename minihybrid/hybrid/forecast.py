@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 from minihybrid.config import Config, is_count, is_number
-from minihybrid.hybrid.stateful import Stateful
+from minihybrid.stateful import Stateful
 
 RATE = 0.2  # how much an interval grows and shrinks, in logarithms
 MEMORY = 32  # how many steps mean errors reach back

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from minihybrid.hybrid.agreement import Agreement
 from minihybrid.hybrid.correct import Corrector
+from minihybrid.stateful import savable
 from minihybrid.train.metrics import Mean
 
 
+@savable
+@dataclass
 class Foretold:
     """A displacement [n] for as many real steps as Correct has, from the weights `start` [n]; and a loss, if one is.
 
@@ -23,18 +27,22 @@ class Foretold:
     2.0
     """
 
-    def __init__(self, displacement: Any, start: Any, loss: float | None) -> None:
-        self.displacement, self.start, self.loss = displacement, start.copy(), loss
-        self._real_loss = Mean()
+    displacement: Any
+    start: Any
+    loss: float | None
+    real_loss: Mean = field(default_factory=Mean)  # so far
+
+    def __post_init__(self) -> None:
+        self.start = self.start.copy()
 
     def observe(self, loss: float) -> None:
         """A real step had this loss."""
-        self._real_loss.add(loss)
+        self.real_loss.add(loss)
 
     @property
     def loss_error(self) -> float | None:
         """The relative error of the loss that was foretold, against the mean so far; None if none was."""
-        real = self._real_loss.value
+        real = self.real_loss.value
         return abs(self.loss - real) / abs(real) if self.loss is not None and real else None
 
     def hold_against(self, weights: Any, agreement: Agreement, corrector: Corrector | None) -> None:
@@ -42,4 +50,4 @@ class Foretold:
         agreement.add(self.displacement, weights - self.start)
         if corrector is not None:
             corrector.begin(self.displacement, self.start, self.loss)
-            corrector.finish(weights, self._real_loss.value)
+            corrector.finish(weights, self.real_loss.value)

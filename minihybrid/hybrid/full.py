@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from minihybrid.data.dataset import Batch
 from minihybrid.hybrid.wrapper import ModelWrapper, OptimizerWrapper
 from minihybrid.module.module import Module
+from minihybrid.stateful import Stateful
 from minihybrid.train.ledger import Ledger
 from minihybrid.train.step import DivergenceError, StepResult
 
 M = TypeVar("M", bound=Module)
 
 
-class FullTrainer(Generic[M]):
+class FullTrainer(Stateful, Generic[M]):
     """Forward, backward and an optimizer's step for every batch. `ledger` tells what was spent.
 
     With `compile`, loss and gradients come from a plan (see `mh.compile`): the same to the bit, and sooner. A step
@@ -31,6 +32,8 @@ class FullTrainer(Generic[M]):
     >>> results[-1].loss < results[0].loss, trainer.ledger.backward_passes
     (True, 10)
     """
+
+    transient: ClassVar[tuple[str, ...]] = ("config", "compile", "optimizer_wrapper")
 
     def __init__(
         self, model_wrapper: ModelWrapper[M], optimizer_wrapper: OptimizerWrapper, compile: bool = False
@@ -59,6 +62,28 @@ class FullTrainer(Generic[M]):
     def readout(self) -> M:
         """The model to evaluate and to keep: a copy, with averages of the weights where something keeps them."""
         return self.optimizer_wrapper.optimizer.readout(self.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next steps depend on beside the batches, as a plain tree."""
+        return {**super().state_dict(), "optimizer_wrapper": self.optimizer_wrapper.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`, of this or of another trainer that was made in the same way, to the bit.
+
+        Raises ValueError for a state of another kind of trainer, model or optimizer; then nothing has changed.
+        """
+        before = self.state_dict()
+        try:
+            self._load(state)
+        except BaseException:
+            self._load(before)
+            raise
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if not isinstance(state, dict) or "optimizer_wrapper" not in state:
+            raise ValueError(f"load_state_dict: this is no state of a {type(self).__name__}.")
+        super().load_state_dict({name: part for name, part in state.items() if name != "optimizer_wrapper"})
+        self.optimizer_wrapper.load_state_dict(state["optimizer_wrapper"], self.model)
 
     def _real_step(self, batch: Batch, phase: str) -> StepResult:
         learning_rate = self.optimizer_wrapper.learning_rate()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from minihybrid.config import Config, is_count, is_number
-from minihybrid.hybrid.stateful import Stateful
+from minihybrid.stateful import Stateful
 
 
 class HindsightConfig(Config):

@@ -16,6 +16,7 @@ from typing import Any
 
 from minihybrid.config import Config, is_count
 from minihybrid.device import Device
+from minihybrid.stateful import savable
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Demand:
     late: int = 3
 
 
+@savable
 @dataclass(frozen=True)
 class MemoryPlan:
     """What fits: `history` vectors in a `storage`, "exact" or "float16", late rollback or none, and their bytes.

@@ -16,8 +16,8 @@ import math
 from collections.abc import Sequence
 
 from minihybrid.config import Config, is_count, is_number
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.rng import Rng
+from minihybrid.stateful import Stateful
 
 
 class PayoffConfig(Config):

@@ -12,11 +12,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from minihybrid.hybrid.config import HybridConfig
+from minihybrid.stateful import savable
 
 LEAST_TRUST = 2.0**-20
 """Steps that are so much shorter and still too long are not the learning rate's fault."""
 
 
+@savable
 class Phase(StrEnum):
     """What a call of the trainer does: a real step (Warmup, Full, Correct) or one jump (Predict).
 
@@ -30,6 +32,7 @@ class Phase(StrEnum):
     CORRECT = "correct"
 
 
+@savable
 class Position(NamedTuple):
     """Where a run stands: `done` of the `length` actions of a phase are behind it; and the knobs.
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from minihybrid.config import Config, is_count, is_number
 from minihybrid.hybrid.divergence import Level, Trouble, Verdict
+from minihybrid.stateful import savable
 
 
 class RecoveryAction(StrEnum):
@@ -76,9 +77,10 @@ class RecoveryConfig(Config):
             self.require(setting, is_number(value) and 0 < value < 1, "a number in (0, 1)")
 
 
+@savable
 @dataclass(frozen=True)
 class RecoveryState:
-    """What a decision depends on beside the verdict: counters. `vars` saves them, `RecoveryState(**saved)` loads them.
+    """What a decision depends on beside the verdict: counters.
 
     `skipped`: batches in a row. `healthy`: steps in a row. `rollbacks`: those not forgiven yet. `rejected`: predictions
     in a row since the last remedy against them. `reduced`: whether their share was reduced since one was accepted.

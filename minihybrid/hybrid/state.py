@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minihybrid.config import Config, is_count
-from minihybrid.hybrid.stateful import Stateful
+from minihybrid.stateful import Stateful
 
 if TYPE_CHECKING:
     from minihybrid.hybrid.predictors.predictor import RealStep

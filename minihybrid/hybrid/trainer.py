@@ -29,12 +29,14 @@ from minihybrid.hybrid.memory import Demand, MemoryPlan, MemoryUse, measure
 from minihybrid.hybrid.payoff import PayoffTest
 from minihybrid.hybrid.phase import Phase, PhaseController, Position
 from minihybrid.hybrid.predictors import NullConfig, Prediction, Predictor, RealStep
+from minihybrid.hybrid.predictors.predictor import FollowsOptimizer
 from minihybrid.hybrid.recovery import RecoveryAction, RecoveryPolicy, RecoveryState
 from minihybrid.hybrid.state import RunState
 from minihybrid.hybrid.verify import Outcome
 from minihybrid.hybrid.wrapper import ModelWrapper, OptimizerWrapper
 from minihybrid.module.module import Module
 from minihybrid.rng import Rng
+from minihybrid.stateful import plain, restored, savable
 from minihybrid.train.metrics import Mean
 from minihybrid.train.step import DivergenceError, StepResult
 
@@ -51,6 +53,7 @@ MOMENTS = 3
 """Vectors that an optimizer keeps, for the plan of memory; few rules keep more."""
 
 
+@savable
 @dataclass(frozen=True)
 class TrainerSnapshot:
     """Model with buffers and random streams, optimizer with schedule, and what the watch has seen.
@@ -64,6 +67,7 @@ class TrainerSnapshot:
     predictor: dict[str, Any] | None
 
 
+@savable
 @dataclass(frozen=True)
 class Trial:
     """A jump, or a real step, that the next real step verifies: where it began, the loss there, the cuts so far.
@@ -108,6 +112,8 @@ class HybridTrainer(FullTrainer[M]):
     13
     """
 
+    transient = (*FullTrainer.transient, "controller", "policy", "_acting", "_as_it_was", "_gradient")
+
     def __init__(
         self,
         model_wrapper: ModelWrapper[M],
@@ -128,6 +134,7 @@ class HybridTrainer(FullTrainer[M]):
         self.guard = guard
         self.plan = self._planned(config, predictor)
         self.predictor: Predictor = predictor or self._configured(config)
+        self._chose_predictor = predictor is None
         self._reads_out = config.predictor.reads_out or predictor is not None
         self.controller = PhaseController(config, verified_steps=self.predictor.verification.deferred)
         self._require_repeatable()
@@ -263,11 +270,36 @@ class HybridTrainer(FullTrainer[M]):
         What is known of the way since is forgotten: the predictor's history, a jump or step on trial.
         """
         self.model_wrapper.restore(snapshot.model)
-        self.optimizer_wrapper.restore(snapshot.optimizer)
+        self.optimizer_wrapper.restore(snapshot.optimizer, self.model)  # whose ids are others if it was saved
         self.watch.load_state_dict(snapshot.watch)
         if snapshot.predictor is not None:
             self.predictor.load_state_dict(snapshot.predictor)
         self._forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next steps depend on beside the batches, as a plain tree.
+
+        Raises TypeError for a guard that cannot say where it stands; a DataLoader can.
+        """
+        return {**super().state_dict(), "config": plain(replace(self.config, compile=False))}
+
+    def _load(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        theirs, ours = state.pop("config", {}), plain(replace(self.config, compile=False))
+        if odd := [name for name in ours if theirs.get(name) != ours[name]]:
+            raise ValueError(
+                f"the state is of a trainer with {odd[0]} {theirs.get(odd[0])}, this one has {ours[odd[0]]}; give it "
+                "the same HybridConfig."
+            )
+        if state.get("plan") != plain(self.plan) and "plan" in state:  # other memory was in use when it was made
+            self.plan = restored(state["plan"])
+            self.hindsight = self._hindsight(self.config)
+            if self._chose_predictor:
+                self.predictor = self._configured(self.config)
+        super()._load(state)
+        if isinstance(self.predictor, FollowsOptimizer):
+            self.predictor.follow(self.optimizer_wrapper.optimizer)
+        self._set_knobs()
 
     def _forget(self) -> None:
         self.predictor.reset()

@@ -16,6 +16,7 @@ import numpy as np
 from minihybrid.autodiff.op import no_grad
 from minihybrid.autodiff.storage import MovedError
 from minihybrid.autodiff.tensor import Tensor
+from minihybrid.config import Config
 from minihybrid.data.dataset import Batch as Batch
 from minihybrid.hybrid.delta import WeightDelta, apply_deltas_to_model
 from minihybrid.module.module import Module, Snapshot, changed, pack
@@ -25,6 +26,7 @@ from minihybrid.optim.gradients import GradientsParams
 from minihybrid.optim.optimizer import Optimizer
 from minihybrid.optim.schedule import Constant, Schedule
 from minihybrid.rng import Rng
+from minihybrid.stateful import plain, restored
 from minihybrid.train.compiled import Compiled, compile
 
 M = TypeVar("M", bound=Module)
@@ -254,6 +256,25 @@ class ModelWrapper(Generic[M]):
         self._cell = self.model.restore(snapshot)
         self._forget()
 
+    def state_dict(self) -> dict[str, Any]:
+        """A `snapshot` and the layout of its vector by path, as a plain tree."""
+        return {"layout": self._layout(), "snapshot": plain(self.snapshot())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`; raises ValueError, and changes nothing, for one of another model."""
+        layout, snapshot = state["layout"], restored(state["snapshot"])
+        if layout != (expected := self._layout()):
+            odd = next(path for path in [*expected, *layout] if layout.get(path) != expected.get(path))
+            raise ValueError(
+                f"the state has for the parameter {odd} the shape {layout.get(odd)}, the model {expected.get(odd)}."
+            )
+        if snapshot.vector.dtype != (dtype := self.weights.dtype):
+            raise ValueError(f"the state's weights are {snapshot.vector.dtype}, the model's {dtype}.")
+        self.restore(snapshot)
+
+    def _layout(self) -> dict[str, list[int]]:
+        return {path: list(param.shape) for path, param in self.model.named_params().items()}
+
     def _forget(self) -> None:
         self._loss = self._gradients = self._found = None
         self._rewind = {}
@@ -286,7 +307,7 @@ class OptimizerWrapper:
             raise ValueError(f"OptimizerWrapper: clip is {clip}; expected a positive number, or None for no limit.")
         self.optimizer = optimizer
         self.clip = clip
-        self.schedule = _schedule(learning_rate)
+        self.schedule = self._first_schedule = _schedule(learning_rate)
         self.scale = 1.0
         self.steps = 0
 
@@ -313,14 +334,31 @@ class OptimizerWrapper:
         It is here for loops written in the manner of other frameworks.
         """
 
-    def snapshot(self) -> Any:
-        """A copy of moments, step counts, schedule and its position, for `restore`."""
-        return self.optimizer.snapshot(), self.schedule, self.steps
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of moments, step counts, schedule and its position, for `restore`.
 
-    def restore(self, snapshot: Any) -> None:
-        """Return to a `snapshot`, to the bit."""
-        state, self.schedule, self.steps = snapshot
-        self.optimizer.restore(state)
+        None stands for a schedule that the wrapper was made with and that is a function: it cannot be saved.
+        """
+        own = self.schedule is self._first_schedule and not isinstance(self.schedule, Config)
+        schedule = None if own else self.schedule
+        return {"optimizer": self.optimizer.snapshot(), "schedule": schedule, "steps": self.steps}
+
+    def restore(self, snapshot: dict[str, Any], model: Module | None = None) -> None:
+        """Return to a `snapshot`, to the bit; with a model, to that of another process (see `Optimizer.restore`)."""
+        schedule = snapshot["schedule"]
+        if schedule is not None and not callable(schedule):
+            raise ValueError(f"the state's schedule is a {type(schedule).__name__}; expected a function of the step.")
+        self.optimizer.restore(snapshot["optimizer"], model)
+        self.schedule = self._first_schedule if schedule is None else schedule
+        self.steps = snapshot["steps"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """A `snapshot` as a plain tree. Raises TypeError for a function that was set as the schedule later on."""
+        return plain(self.snapshot(), "OptimizerWrapper")  # type: ignore[no-any-return]
+
+    def load_state_dict(self, state: dict[str, Any], model: Module) -> None:
+        """Continue from a `state_dict`, for a model whose parameters are those of then, in order."""
+        self.restore(restored(state), model)
 
 
 def _schedule(learning_rate: float | Schedule) -> Schedule:

@@ -172,4 +172,4 @@ def save_torch(model: Module, path: str | Path, names: Names = None) -> None:
             thirds.setdefault(entry.name, []).append(value)  # visited in the order in which they are joined
     content |= {name: np.concatenate(parts) for name, parts in thirds.items()}
     in_order = {name: np.asarray(value, order="C") for name, value in content.items()}
-    write_whole(Path(path), to_bytes(in_order, {"format": "pt"}))
+    write_whole(Path(path), [to_bytes(in_order, {"format": "pt"})])

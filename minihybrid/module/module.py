@@ -19,6 +19,7 @@ from minihybrid.device import Device
 from minihybrid.module.param import Buffer, Param
 from minihybrid.module.visitor import ModuleMapper, ModuleVisitor
 from minihybrid.rng import Rng
+from minihybrid.stateful import savable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,6 +221,7 @@ def _brief(value: Any) -> str:
     return f"{type(value).__name__}{value.shape}" if isinstance(value, Tensor) else repr(value)
 
 
+@savable
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
     """The values of a model at one moment: the flat vector, buffers and states of random streams by path."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -65,27 +68,48 @@ def save(model: Module, path: str | Path) -> None:
     # but for an array of shape () it returns one of shape (1,).)
     arrays = {name: np.asarray(device.host(array), order="C") for name, array in named_arrays(model).items()}
     # One metadata entry, because safetensors writes several in random order, and equal models should give equal files.
-    write_whole(Path(path), to_bytes(arrays, {"format": f"{FORMAT} {type(model).__name__}"}))
+    write_whole(Path(path), [to_bytes(arrays, {"format": f"{FORMAT} {type(model).__name__}"})])
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all; raises RecordError if the system refuses."""
+def write_whole(path: Path, content: Iterable[Any]) -> None:
+    """Write a file, given in parts, so that it appears whole or not at all, also where the power fails.
+
+    A process that is killed leaves nothing but a file whose name begins with a dot and that of `path`. Raises
+    RecordError if the system refuses.
+    """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = file.name
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o666 & ~_umask())  # a temporary file is its owner's alone
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except BaseException as error:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
         if isinstance(error, OSError):
             raise RecordError(f"{path} cannot be written: {error.strerror or error}.") from None
         raise
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk, as `fsync` of a file does for what is in it.
+
+    Does nothing where the system has no such thing for folders, or does not let this process read them.
+    """
+    with suppress(PermissionError):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(folder)
 
 
 def _umask() -> int:

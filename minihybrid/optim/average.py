@@ -104,15 +104,15 @@ class Averaged(Optimizer):
             self.inner.load_state(before, model)
             raise
 
-    def snapshot(self) -> Any:
-        """A copy of the whole state, for `restore`."""
-        return super().snapshot(), self.inner.snapshot()
+    def snapshot(self) -> dict[str, Any]:
+        """The state of both, for `restore`."""
+        return {**super().snapshot(), "inner": self.inner.snapshot()}
 
-    def restore(self, snapshot: Any) -> None:
+    def restore(self, snapshot: dict[str, Any], model: Module | None = None) -> None:
         """Return to a `snapshot`, to the bit."""
-        own, inner = snapshot
-        Optimizer.restore(self, own)
-        self.inner.restore(inner)
+        self._require_like(snapshot, model)
+        self.inner.restore(snapshot["inner"], model)
+        super().restore(snapshot, model)
 
 
 class Ema(Averaged):

@@ -101,11 +101,18 @@ class Grouped(Optimizer):
                 optimizer.load_state(before[pattern], model)
             raise
 
-    def snapshot(self) -> Any:
-        """A copy of the whole state, for `restore`."""
-        return [optimizer.snapshot() for optimizer, _ in self.groups.values()]
+    def snapshot(self) -> dict[str, Any]:
+        """The state of each group's optimizer, by pattern, for `restore`."""
+        return {pattern: optimizer.snapshot() for pattern, (optimizer, _) in self.groups.items()}
 
-    def restore(self, snapshot: Any) -> None:
+    def restore(self, snapshot: dict[str, Any], model: Module | None = None) -> None:
         """Return to a `snapshot`, to the bit."""
-        for (optimizer, _), part in zip(self.groups.values(), snapshot, strict=True):
-            optimizer.restore(part)
+        self._require_like(snapshot, model)
+        for pattern, (optimizer, _) in self.groups.items():
+            optimizer.restore(snapshot[pattern], model)
+
+    def _require_like(self, snapshot: dict[str, Any], model: Module | None) -> None:
+        if snapshot.keys() != self.groups.keys():
+            raise ValueError(f"Grouped: the patterns are {list(self.groups)}, the snapshot has {list(snapshot)}.")
+        for pattern, (optimizer, _) in self.groups.items():
+            optimizer._require_like(snapshot[pattern], model)

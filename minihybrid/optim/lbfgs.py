@@ -256,17 +256,36 @@ class LBFGS:
         count = sum(name.startswith("rho") for name in numbers)
         self._pairs.extend((flat(f"s{i}"), flat(f"y{i}"), numbers[f"rho{i}"]) for i in range(count))
 
-    def snapshot(self) -> Any:
-        """What it remembers, for `restore`: no copy, because no vector of it is ever written to."""
-        memory = self._scale, self._length, self._direction, self._before
-        return self._storage, list(self._pairs), memory, self.last_loss
+    def snapshot(self) -> dict[str, Any]:
+        """What it remembers, for `restore`, as a plain tree: no copy, because no vector of it is ever written to."""
+        return {
+            "ids": [] if self._storage is None or self._before is None else list(self._storage.positions),
+            "pairs": [list(pair) for pair in self._pairs],
+            "direction": self._direction,
+            "before": self._before,
+            "scale": self._scale,
+            "length": self._length,
+            "last_loss": self.last_loss,
+        }
 
-    def restore(self, snapshot: Any) -> None:
-        """Return to a `snapshot`, to the bit."""
-        self._storage, pairs, memory, self.last_loss = snapshot
-        self._scale, self._length, self._direction, self._before = memory
+    def restore(self, snapshot: dict[str, Any], model: Module | None = None) -> None:
+        """Return to a `snapshot`, to the bit; with a model, to that of another process, whose parameters are its own.
+
+        Raises ValueError for a snapshot of another model; then nothing has changed.
+        """
+        storage, before, ids = self._storage if model is None else pack(model), snapshot["before"], snapshot["ids"]
+        if before is not None and (
+            storage is None
+            or before.shape != storage.values.shape
+            or (model is None and ids != list(storage.positions))
+        ):
+            raise ValueError("restore: the snapshot was taken of another model's state; use state() and load_state().")
+        self._storage = storage
+        self._scale, self._length = snapshot["scale"], snapshot["length"]
+        self._direction, self._before = snapshot["direction"], before
+        self.last_loss = snapshot["last_loss"]
         self._pairs.clear()
-        self._pairs.extend(pairs)
+        self._pairs.extend((s, y, rho) for s, y, rho in snapshot["pairs"])
 
 
 @dataclass(frozen=True)

@@ -263,21 +263,46 @@ class Optimizer:
         elif state["steps"]:
             raise ValueError("load_state: this optimizer has made no step yet; pass the model that it will train.")
 
-    def snapshot(self) -> Any:
-        """A copy of the whole state as vectors, for `restore`."""
-        return self._storage, list(self._steps), {name: vector.copy() for name, vector in self._vectors.items()}
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of the state for the model stepped last, for `restore`: a plain tree, with vectors in its layout."""
+        ids = [] if self._storage is None else list(self._storage.positions)
+        vectors = {name: vector.copy() for name, vector in self._vectors.items()}
+        return {"ids": ids, "steps": list(self._steps), "present": list(self._present), "vectors": vectors}
 
-    def restore(self, snapshot: Any) -> None:
-        """Return to a `snapshot`, to the bit."""
-        storage, steps, vectors = snapshot
-        if storage is None:
+    def restore(self, snapshot: dict[str, Any], model: Module | None = None) -> None:
+        """Return to a `snapshot`, to the bit.
+
+        With a model, its parameters are taken in order, whatever their ids: so what another process saved goes on.
+        Raises ValueError for a snapshot of another rule or another model; then nothing has changed.
+        """
+        self._require_like(snapshot, model)
+        if not snapshot["ids"]:
             Optimizer.__init__(self)
             return
-        if storage is not self._storage:
-            raise ValueError("restore: the snapshot was taken of another model's state; use state() and load_state().")
-        self._steps, self._present = list(steps), []
-        for name, vector in vectors.items():
+        if model is not None:
+            self.lay_out(pack(model))
+        self._steps, self._present = list(snapshot["steps"]), list(snapshot["present"])
+        for name, vector in snapshot["vectors"].items():
             self._vectors[name][...] = vector
+        self.cut()
+
+    def _require_like(self, snapshot: dict[str, Any], model: Module | None) -> None:
+        storage = self._storage if model is None else pack(model)
+        ids, steps, vectors = snapshot["ids"], snapshot["steps"], snapshot["vectors"]
+        if not ids:
+            return
+        if storage is None or len(steps) != len(storage.slots) or (model is None and ids != list(storage.positions)):
+            raise ValueError("restore: the snapshot was taken of another model's state; use state() and load_state().")
+        if set(vectors) != set(self.moments):
+            raise ValueError(
+                f"{type(self).__name__} keeps the moments {sorted(self.moments)}, the snapshot has {sorted(vectors)}."
+            )
+        for name, vector in vectors.items():
+            w = storage.values
+            if (vector.shape, vector.dtype) != (w.shape, w.dtype):
+                raise ValueError(
+                    f"restore: the snapshot's {name} is {vector.dtype} {vector.shape}; expected {w.dtype} {w.shape}."
+                )
 
 
 def require(condition: bool, optimizer: str, option: str, value: Any, expected: str) -> None:

@@ -1,5 +1,7 @@
 """Training runs: what a step reports, how it is measured, shown and kept."""
 
+from minihybrid.train.checkpoint import CheckpointError as CheckpointError
+from minihybrid.train.checkpoints import Checkpoints as Checkpoints
 from minihybrid.train.events import (
     Ended as Ended,
     Evaluated as Evaluated,
@@ -17,6 +19,6 @@ from minihybrid.train.metrics import (
     accuracy as accuracy,
     evaluate as evaluate,
 )
-from minihybrid.train.run import RunError as RunError, RunFolder as RunFolder
+from minihybrid.train.run import RunError as RunError, RunFolder as RunFolder, read_config as read_config
 from minihybrid.train.step import DivergenceError as DivergenceError, StepResult as StepResult
 from minihybrid.train.task import Task as Task

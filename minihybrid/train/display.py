@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from collections import deque
@@ -104,8 +105,10 @@ class Plain(Quiet):
     def __call__(self, event: Event) -> None:
         """Show an event."""
         if isinstance(event, Started):
-            self._steps = event.steps
-            self._print(f"{self._title}: {event.steps} steps")
+            self._steps, done = event.steps, event.before.steps
+            for note in event.notes:
+                self._print(note)
+            self._print(f"{self._title}: {event.steps} steps" + (f", going on after {done}" if done else ""))
         elif isinstance(event, Stepped):
             self._last = event
             if not event.result.predicted:  # the loss of a prediction is of other data
@@ -158,6 +161,7 @@ class Live:
         self._evaluation: Evaluation | None = None
         self._ribbon: deque[tuple[str, str]] = deque(maxlen=self.HISTORY)
         self._drawn = self._began = perf_counter()
+        self._found = 0  # steps that were made before, where a run goes on
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -169,8 +173,12 @@ class Live:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         if isinstance(event, Started):
+            self._summary = copy.deepcopy(event.before)
             self._summary.planned = event.steps
-            self._began = perf_counter()
+            self._evaluation = event.before.evaluation
+            for note in event.notes:
+                self._console.print(note)
+            self._began, self._found = perf_counter(), event.before.steps
             self._draw()
         elif isinstance(event, Stepped):
             self._take(event)
@@ -206,7 +214,7 @@ class Live:
 
         done, planned = self._summary.steps, self._summary.planned
         passed = perf_counter() - self._began
-        rate = done / passed if passed else 0.0
+        rate = (done - self._found) / passed if passed else 0.0
         progress = Table.grid(expand=True, padding=(0, 1))
         progress.add_column(ratio=1)
         progress.add_column(justify="right", no_wrap=True)
@@ -217,7 +225,7 @@ class Live:
         rows.add_column(style="dim", no_wrap=True, min_width=11)
         rows.add_column(no_wrap=True, min_width=14)
         rows.add_column(no_wrap=True, max_width=width or 1)
-        loss = f"{self._loss.value:.4g}" if done else "-"
+        loss = f"{self._loss.value:.4g}" if self._loss.weight else "-"
         rows.add_row("loss", loss, Text(_spark(self._losses, width), "magenta"))
         label, score = "accuracy", "-"
         if self._evaluation is not None and self._evaluation.accuracy is not None:
@@ -235,7 +243,7 @@ class Live:
                 f"{ledger.predictions_accepted:,} accepted",
                 Text(f"of {ledger.predictions_tried:,}, {ledger.predictions_rolled_back:,} rolled back", "dim"),
             )
-        left = f"{(planned - done) / rate:.0f} s left" if done else ""
+        left = f"{(planned - done) / rate:.0f} s left" if rate else ""
         rows.add_row("speed", f"{rate:,.0f} steps/s", Text(left, "dim"))
         body = Group(progress, Text(), rows)
         title = Text(self._title[: max(0, self._width() - 6)])  # a longer one would widen the panel

@@ -7,16 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from minihybrid.module.module import Module
+from minihybrid.stateful import savable
 from minihybrid.train.ledger import Ledger
 from minihybrid.train.metrics import Evaluation
 from minihybrid.train.step import StepResult
-
-
-@dataclass(frozen=True)
-class Started:
-    """A run of so many steps begins."""
-
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -36,6 +30,7 @@ class Evaluated:
     evaluation: Evaluation
 
 
+@savable
 @dataclass
 class Summary:
     """What a run came to. `seconds` and `cpu_seconds` are by phase, with the evaluations under "evaluate"."""
@@ -58,6 +53,18 @@ class Summary:
         """Add time to a phase."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
         self.cpu_seconds[phase] = self.cpu_seconds.get(phase, 0.0) + cpu_seconds
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run of so many steps begins, or goes on from where `before` ends; `notes` are sentences about what was found.
+
+    What listeners have told of later steps was told in vain: these steps are made again.
+    """
+
+    steps: int
+    before: Summary = field(default_factory=Summary)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

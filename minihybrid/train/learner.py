@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,9 @@ import numpy as np
 
 from minihybrid.data.dataset import Batch
 from minihybrid.module.module import Module
+from minihybrid.stateful import plain, restored
+from minihybrid.train.checkpoint import CheckpointError
+from minihybrid.train.checkpoints import Checkpoints
 from minihybrid.train.events import Ended, Evaluated, Event, Listener, Started, Stepped, Summary
 from minihybrid.train.metrics import Evaluation
 from minihybrid.train.step import StepResult
@@ -45,8 +49,12 @@ class Learner(Generic[M]):
 
     `evaluate(model)` scores the model on data that the trainer never sees. NumPy's BLAS is held to one thread, because
     the products of small networks are slower with more. Ctrl-C ends the run after the step under way, and a second one
-    in the middle of it, without a last evaluation; listeners hear of the end either way. What the trainer raises goes
-    through.
+    in the middle of it, without a last evaluation; SIGTERM does what the first does. Listeners hear of the end either
+    way. What the trainer raises goes through.
+
+    With `checkpoints`, the state of all that the run depends on is saved now and then, and at the end, however it ends:
+    the trainer's, that of `batches`, and those of listeners that have one. `resume` then goes on in another process,
+    to the bit. Trainer and batches must be able to say where they stand (`state_dict`), as those of this package can.
 
     >>> import minihybrid as mh
     >>> from minihybrid.hybrid import FullTrainer, ModelWrapper, OptimizerWrapper
@@ -60,6 +68,21 @@ class Learner(Generic[M]):
     >>> learner = Learner(trainer, batches, lambda model: evaluate(model, valid, mh.nn.cross_entropy), steps=200)
     >>> learner.run().evaluation.accuracy > 0.9
     True
+
+    A run that is saved every 50 steps is cut short after 100, and made again from where it was saved:
+
+    >>> import tempfile
+    >>> from minihybrid.train import Checkpoints
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> def learner(steps):
+    ...     model = mh.nn.LinearConfig(64, 10).init(rng=mh.Rng(0))
+    ...     trainer = FullTrainer(ModelWrapper(model, forward), OptimizerWrapper(mh.optim.Adam(), 0.01))
+    ...     batches, score = mh.data.DataLoader(train, 32, mh.Rng(0)), lambda m: evaluate(m, valid, mh.nn.cross_entropy)
+    ...     return Learner(trainer, batches, score, steps, checkpoints=Checkpoints(folder.name, every=50))
+    >>> done, after = learner(100).run().steps, learner(200).resume()
+    >>> done, after.steps, after.evaluation.accuracy > 0.9
+    (100, 200, True)
+    >>> folder.cleanup()
     """
 
     trainer: Trainer[M]
@@ -68,20 +91,53 @@ class Learner(Generic[M]):
     steps: int
     every: int = 100
     listeners: Sequence[Listener] = ()
+    checkpoints: Checkpoints | None = None
 
     def run(self) -> Summary:
-        """Train, and say what it came to."""
+        """Train, and say what it came to. Raises CheckpointError if the folder of checkpoints is another run's."""
+        if self.checkpoints is not None:
+            self.checkpoints.begin()
+        return self._run(Summary(), scored_at=None)
+
+    def resume(self) -> Summary:
+        """Go on from the latest checkpoint that is whole, or from the beginning where there is none yet.
+
+        Trainer, batches and listeners are as they were made for the run; only `steps`, `every` and the evaluation may
+        be others. Raises CheckpointError if no checkpoint is whole, or if it does not fit them.
+        """
+        if self.checkpoints is None:
+            raise ValueError("Learner: there is nothing to resume from; pass checkpoints=Checkpoints(folder).")
+        found = self.checkpoints.newest()
+        if found is None:
+            return self._run(Summary(), scored_at=None)
+        try:
+            state = found.checkpoint.state
+            summary, scored_at = restored(state["summary"]), state["scored_at"]
+            parts = self._parts()
+            if parts.keys() != state["parts"].keys() or not isinstance(summary, Summary):
+                raise ValueError(f"it is of {', '.join(state['parts'])}, and these are {', '.join(parts)}.")
+            for name, part in parts.items():
+                part.load_state_dict(state["parts"][name])
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise CheckpointError(f"the checkpoint {found.path} does not fit this run: {error}") from error
+        notes = (*found.damaged, f"going on from {found.path}.") if found.damaged else ()
+        return self._run(summary, scored_at, notes)
+
+    def _run(self, summary: Summary, scored_at: int | None, notes: tuple[str, ...] = ()) -> Summary:
         from threadpoolctl import threadpool_limits
 
-        summary = Summary(planned=self.steps)
+        summary.planned, summary.interrupted, self._scored_at = self.steps, False, scored_at
         # Overflow needs no warning of its own: a loss that is not finite ends the run with a sentence.
         quiet = np.errstate(over="ignore", invalid="ignore")
         with threadpool_limits(1, user_api="blas"), quiet, _Interrupt() as interrupt:
-            self._emit(Started(self.steps))
+            self._emit(Started(self.steps, copy.deepcopy(summary), notes))
             try:
+                if not summary.steps:
+                    self._save(summary)
                 self._train(summary, interrupt)
                 interrupt.ending = True
-                self._score(summary)
+                if self._scored_at != summary.steps:
+                    self._score(summary)
             except KeyboardInterrupt:
                 if not interrupt.requested:
                     raise
@@ -92,16 +148,20 @@ class Learner(Generic[M]):
         return summary
 
     def _train(self, summary: Summary, interrupt: _Interrupt) -> None:
-        for step in self._steps():
+        for step in self._steps(self.steps - summary.steps):
             summary.count(step.result, step.seconds, step.cpu_seconds)
             self._emit(step)
-            if interrupt.requested:
-                break
-            if summary.steps % self.every == 0 and summary.steps < self.steps:
+            scores, last = summary.steps % self.every == 0, interrupt.requested or summary.steps == self.steps
+            interrupt.ending = last
+            if scores:
                 self._score(summary)
+            if self.checkpoints is not None and (last or self.checkpoints.due(summary.steps, self._loss(summary))):
+                self._save(summary)
+            if last:
+                break
 
-    def _steps(self) -> Iterator[Stepped]:
-        for _ in range(self.steps):
+    def _steps(self, left: int) -> Iterator[Stepped]:
+        for _ in range(left):
             batch = next(self.batches)
             start, cpu_start = perf_counter(), process_time()
             result = self.trainer.step(batch)
@@ -111,7 +171,31 @@ class Learner(Generic[M]):
         start, cpu_start = perf_counter(), process_time()
         summary.evaluation = self.evaluate(self.trainer.readout())
         summary.spend("evaluate", perf_counter() - start, process_time() - cpu_start)
+        self._scored_at = summary.steps
         self._emit(Evaluated(summary.steps, summary.evaluation))
+
+    def _loss(self, summary: Summary) -> float | None:
+        """The validation loss of the model as it is now, if it is known."""
+        evaluation = summary.evaluation
+        return evaluation.loss if evaluation is not None and self._scored_at == summary.steps else None
+
+    def _save(self, summary: Summary) -> None:
+        if self.checkpoints is not None:
+            parts = {name: part.state_dict() for name, part in self._parts().items()}
+            state = {"summary": plain(summary), "scored_at": self._scored_at, "parts": parts}
+            self.checkpoints.save(summary.steps, state, self._loss(summary))
+
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint is made of, by name. Raises TypeError for what cannot say where it stands."""
+        parts: dict[str, Any] = {"trainer": self.trainer, "batches": self.batches}
+        for name, part in parts.items():
+            if not hasattr(part, "state_dict"):
+                raise TypeError(
+                    f"Learner: a checkpoint needs the state_dict() of {name}, and a {type(part).__name__} has none; "
+                    "pass one that can say where it stands, such as a DataLoader for batches."
+                )
+        listening = [listener for listener in self.listeners if hasattr(listener, "state_dict")]
+        return parts | {f"listener {i}": listener for i, listener in enumerate(listening)}
 
     def _emit(self, event: Event) -> None:
         for listener in self.listeners:
@@ -121,24 +205,25 @@ class Learner(Generic[M]):
 class _Interrupt:
     """While it is entered, the first Ctrl-C is a request: an exception could end a step with half its work done.
 
-    A second one is an exception, unless the run is `ending`: then what was learned is being scored and kept.
-    Only Python's own handling is replaced (a program that handles or ignores the signal keeps its way), and only the
-    main thread may do so.
+    A second one is an exception, unless the run is `ending`: then what was learned is being scored and kept. SIGTERM is
+    a request, too. Only Python's own handling is replaced (a program that handles or ignores a signal keeps its way),
+    and only the main thread may do so.
     """
 
     def __enter__(self) -> Self:
         self.requested = self.ending = False
         main = threading.current_thread() is threading.main_thread()
-        self._replaced = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._replaced:
-            signal.signal(signal.SIGINT, self._request)
+        usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        self._replaced = {number: way for number, way in usual.items() if main and signal.getsignal(number) is way}
+        for number in self._replaced:
+            signal.signal(number, self._request)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._replaced:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, way in self._replaced.items():
+            signal.signal(number, way)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and not self.ending:
+        if self.requested and not self.ending and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minihybrid.stateful import savable
 from minihybrid.train.step import StepResult
 
 
+@savable
 @dataclass
 class Ledger:
     """Counters of a run.

@@ -10,6 +10,7 @@ from minihybrid.autodiff.tensor import Tensor
 from minihybrid.data.dataset import Dataset
 from minihybrid.data.loader import DataLoader
 from minihybrid.module.module import Module
+from minihybrid.stateful import savable
 
 
 def accuracy(logits: Tensor, labels: Any) -> float:
@@ -22,6 +23,8 @@ def accuracy(logits: Tensor, labels: Any) -> float:
     return float((logits.array.argmax(axis=1) == labels).mean())
 
 
+@savable
+@dataclass
 class Mean:
     """The mean of numbers as they come, each with a weight.
 
@@ -35,22 +38,23 @@ class Mean:
     (3.0, 1.0)
     """
 
-    def __init__(self, keep: float = 1.0) -> None:
-        self._keep = keep
-        self._total = self._weight = 0.0
+    keep: float = 1.0
+    total: float = 0.0
+    weight: float = 0.0
 
     def add(self, value: float, weight: float = 1.0) -> float:
         """Take a number in, and return the mean so far."""
-        self._total = self._keep * self._total + weight * value
-        self._weight = self._keep * self._weight + weight
+        self.total = self.keep * self.total + weight * value
+        self.weight = self.keep * self.weight + weight
         return self.value
 
     @property
     def value(self) -> float:
         """The mean so far; NaN before the first number."""
-        return self._total / self._weight if self._weight else float("nan")
+        return self.total / self.weight if self.weight else float("nan")
 
 
+@savable
 @dataclass(frozen=True)
 class Evaluation:
     """What a model scores on a data set: the mean loss, and the accuracy in [0, 1] where there are classes."""

@@ -9,10 +9,13 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-from minihybrid.module.record import RecordError, save
-from minihybrid.train.events import Ended, Evaluated, Event, Stepped
+from minihybrid.module.record import RecordError, save, sync_folder, write_whole
+from minihybrid.train.events import Ended, Evaluated, Event, Started, Stepped
+
+LONGEST_LINE = 2**16
+"""Bytes in a line of metrics.jsonl, at most."""
 
 
 class RunError(RuntimeError):
@@ -24,9 +27,11 @@ class RunFolder:
 
     The folder is a listener: it logs steps, evaluations and the end to metrics.jsonl, one JSON object a line, and with
     the end it saves the model. Until then everything is in the hidden `.<name>.partial` beside it, which also keeps the
-    name for this run; leaving the `with` block without an end removes it. `name` is letters, digits, dots, dashes and
-    underscores; `prefix` instead of a name takes the first of `<prefix>-1`, `<prefix>-2`, ... that is free. Raises
-    RunError for a name that is no such name or is taken, and whenever the system refuses to write.
+    name for this run; leaving the `with` block without an end removes it, unless there are checkpoints in it
+    (`checkpoints` is the folder for them): then `reopen` can take the run up again, also one that was killed. `name` is
+    letters, digits, dots, dashes and underscores; `prefix` instead of a name takes the first of `<prefix>-1`,
+    `<prefix>-2`, ... that is free. Raises RunError for a name that is no such name or is taken, and whenever the system
+    refuses to write.
 
     >>> import minihybrid as mh, tempfile
     >>> from minihybrid.train import Ended, Summary
@@ -41,11 +46,8 @@ class RunFolder:
         self, runs: str | os.PathLike[str], config: dict[str, Any], name: str | None = None, prefix: str = "run"
     ) -> None:
         self._runs = Path(runs)
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise RunError(
-                f"{name!r} cannot name a run: write up to 100 letters, digits, dots, dashes and underscores, the first "
-                "a letter or digit."
-            )
+        if name is not None:
+            _require_name(name)
         self._made: list[Path] = []  # the folders made for this run alone, the innermost first
         try:
             if self._runs.exists() and not self._runs.is_dir():
@@ -57,19 +59,59 @@ class RunFolder:
             self._unmake()
             raise RunError(f"no run can be kept in {self._runs}: {_reason(error)}.") from None
         try:
-            self._partial.joinpath("config.json").write_text(json.dumps(_finite(config), indent=2) + "\n", "utf-8")
-            self._metrics = self._partial.joinpath("metrics.jsonl").open("w", encoding="utf-8")
-        except OSError as error:
+            self._metrics: BinaryIO = self._partial.joinpath("metrics.jsonl").open("wb")
+            self._lock()
+            # The last thing that is made: where it is, the run can be taken up.
+            write_whole(self._partial / "config.json", [json.dumps(_finite(config), indent=2).encode() + b"\n"])
+        except (OSError, RecordError) as error:
             self._unmake()
             raise self._refused(error) from None
         except BaseException:
             self._unmake()
             raise
 
+    @classmethod
+    def reopen(cls, runs: str | os.PathLike[str], name: str) -> Self:
+        """Take up a run that was killed, that an error ended, or that was interrupted, where it has checkpoints.
+
+        Where it stands is told by its `load_state_dict`; without, it begins anew. Raises RunError for a run that is not
+        there, that another process is at work on, or that has ended as planned.
+        """
+        _require_name(name)
+        folder = object.__new__(cls)
+        folder._runs, folder.name, folder._made = Path(runs), name, []
+        found = _found(folder._runs, name)
+        try:
+            folder._metrics = (found / "metrics.jsonl").open("r+b")
+        except OSError as error:
+            raise folder._refused(error) from None
+        try:
+            folder._lock()
+            if found == folder.path and _has_ended(folder._metrics):
+                raise RunError(f"the run {name!r} has ended; there is nothing to go on with.")
+            if found != folder._partial:
+                found.rename(folder._partial)
+        except BaseException as error:
+            folder._metrics.close()
+            if isinstance(error, OSError):
+                raise folder._refused(error) from None
+            raise
+        return folder
+
     @property
     def path(self) -> Path:
         """Where the run will be."""
         return self._runs / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where its checkpoints are, until it ends."""
+        return self._partial / "checkpoints"
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint in it."""
+        return any(self.checkpoints.glob("step-*.safetensors"))
 
     @property
     def _partial(self) -> Path:
@@ -82,7 +124,7 @@ class RunFolder:
         except FileExistsError:
             raise RunError(
                 f"the run {name!r} is being written in {self._partial}; choose another name, or delete that folder if "
-                "its run was killed."
+                f"its run was killed{f' (or go on with it: --resume {name})' if self.resumable else ''}."
             ) from None
         # Looked for only now: a run of that name that ended a moment ago would be missed before the claim.
         if os.path.lexists(self.path):
@@ -100,19 +142,55 @@ class RunFolder:
 
     def __call__(self, event: Event) -> None:
         """Log an event."""
+        if isinstance(event, Started) and not event.before.steps:
+            self._cut(0)  # what a run that is taken up before its first checkpoint had told
         entry = _entry(event)
         if entry is None:
             return
         try:
-            self._metrics.write(json.dumps(_finite(entry), allow_nan=False) + "\n")
+            self._metrics.write(json.dumps(_finite(entry), allow_nan=False).encode() + b"\n")
             if not isinstance(event, Stepped):
                 self._metrics.flush()
             if isinstance(event, Ended):
                 self._metrics.close()
                 save(event.model, self._partial / "model.safetensors")
                 self._partial.rename(self.path)
+                sync_folder(self._runs)
         except (OSError, RecordError) as error:
             raise self._refused(error) from None
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far metrics.jsonl is written, in bytes, which are on the disk then."""
+        try:
+            self._metrics.flush()
+            os.fsync(self._metrics.fileno())
+            return {"metrics": self._metrics.tell()}
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there: what was written since is cut off. Raises ValueError if it was never written."""
+        written, there = state["metrics"], self._metrics.seek(0, os.SEEK_END)
+        if not (isinstance(written, int) and 0 <= written <= there):
+            raise ValueError(f"metrics.jsonl has {there} bytes, and was written up to {written!r}.")
+        self._cut(written)
+
+    def _cut(self, length: int) -> None:
+        try:
+            self._metrics.seek(length)
+            self._metrics.truncate()
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _lock(self) -> None:
+        """Keep other processes away while this one lives; where the system has no such locks, nothing does."""
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            try:
+                fcntl.flock(self._metrics, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process is at work on the run {self.name!r}; wait until it ends.") from None
 
     def _refused(self, error: Exception) -> RunError:
         return RunError(f"the run {self.name!r} cannot be written to {self._runs}: {_reason(error)}.")
@@ -127,11 +205,57 @@ class RunFolder:
 
     def _unmake(self) -> None:
         """Remove what is not kept, and what was made to hold it."""
-        if hasattr(self, "name"):
+        if hasattr(self, "name") and not self.resumable:
             shutil.rmtree(self._partial, ignore_errors=True)
         for folder in self._made:
             with contextlib.suppress(OSError):  # other runs are in it
                 folder.rmdir()
+
+
+def read_config(runs: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """The configuration of a run that `RunFolder.reopen` can take up; raises RunError where there is none."""
+    _require_name(name)
+    path = _found(Path(runs), name) / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"the run {name!r} was killed before it began; delete {path.parent}.") from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {_reason(error)}.") from None
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise RunError(f"{path} is damaged: expected a JSON object.")
+    return config
+
+
+def _found(runs: Path, name: str) -> Path:
+    """The folder of a run, under way or ended."""
+    for path in (runs / f".{name}.partial", runs / name):
+        if path.is_dir():
+            return path
+    there = sorted(path.name[1 : -len(".partial")] for path in runs.glob(".*.partial"))
+    known = f"; not ended are {', '.join(there)}" if there else ""
+    raise RunError(f"there is no run {name!r} in {runs}{known}.")
+
+
+def _require_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise RunError(
+            f"{name!r} cannot name a run: write up to 100 letters, digits, dots, dashes and underscores, the first "
+            "a letter or digit."
+        )
+
+
+def _has_ended(metrics: BinaryIO) -> bool:
+    """Whether the last line tells of an end that was no interruption."""
+    metrics.seek(max(0, metrics.seek(0, os.SEEK_END) - LONGEST_LINE))
+    last = metrics.read().rstrip(b"\n").rpartition(b"\n")[2]
+    try:
+        entry = json.loads(last)
+    except ValueError:  # cut short, as by a kill
+        return False
+    return isinstance(entry, dict) and entry.get("event") == "end" and entry.get("interrupted") is False
 
 
 def _reason(error: Exception) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import Unprobed, Verification
 from minihybrid.optim.optimizer import Optimizer
+from minihybrid.stateful import Stateful
 
 
 class CoastConfig(PredictorConfig):
@@ -36,7 +36,7 @@ class Coast(Stateful):
     """Proposes the displacement of `horizon` steps with gradients of zero, at the last learning rate.
 
     A real step makes one pass, a proposal about ten for each step of the horizon. The optimizer is not part of its
-    state: a new one that was given a state has nothing to say until the next real step.
+    state: a new one that was given a state has nothing to say until it is told which to `follow`, or sees a real step.
 
     >>> import numpy as np, minihybrid as mh
     >>> optimizer, w = mh.optim.SGD(momentum=0.5), mh.Param(np.zeros(1, np.float32))
@@ -48,6 +48,7 @@ class Coast(Stateful):
     array([6.], dtype=float32)
     """
 
+    transient = ("config", "_optimizer")
     looks_at_gradients = False
 
     def __init__(self, config: CoastConfig) -> None:
@@ -70,11 +71,16 @@ class Coast(Stateful):
         if self._last is None:
             self._last = np.empty_like(step.weights)
         self._last[...] = step.weights
-        self._learning_rate, self._optimizer = step.learning_rate, step.optimizer
+        self._learning_rate = step.learning_rate
+        self.follow(step.optimizer)
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """See `FollowsOptimizer`."""
+        self._optimizer = optimizer
 
     def predict(self, horizon: int, trust: float = 1.0) -> Prediction | None:
         """See `Predictor`."""
-        if self._optimizer is None:
+        if self._optimizer is None or self._last is None:
             return None
         ahead = self._optimizer.coasted(self._learning_rate, self._last, horizon)
         ahead -= self._last
@@ -88,9 +94,6 @@ class Coast(Stateful):
     def readout(self) -> Any:
         """See `Predictor`: none."""
         return None
-
-    def _attributes(self) -> dict[str, Any]:
-        return {name: value for name, value in super()._attributes().items() if name != "optimizer"}
 
     def __repr__(self) -> str:
         return "Coast()"

@@ -17,8 +17,8 @@ import numpy as np
 
 from minihybrid.config import is_count, is_number
 from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import GuardSearch, Verification
+from minihybrid.stateful import Stateful
 
 
 class DriftConfig(PredictorConfig):

@@ -17,8 +17,8 @@ from minihybrid.config import is_number
 from minihybrid.hybrid.memory import Demand, MemoryPlan
 from minihybrid.hybrid.predictors.history import HistoryConfig
 from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import LineSearch, Verification
+from minihybrid.stateful import Stateful
 
 TINY = 1e-300
 
@@ -120,16 +120,6 @@ class Extrapolation(Stateful):
     def readout(self) -> Any:
         """See `Predictor`: none."""
         return None
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `Predictor`."""
-        return {**super().state_dict(), "history": self._history.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Predictor`."""
-        history = self.config.history.init()
-        history.load_state_dict(state.get("history", {}))
-        super().load_state_dict({**state, "history": history})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(capacity={self.config.history.capacity})"

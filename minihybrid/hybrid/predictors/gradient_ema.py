@@ -12,8 +12,8 @@ import numpy as np
 
 from minihybrid.config import is_number
 from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import Unprobed, Verification
+from minihybrid.stateful import Stateful
 
 
 class GradientEmaConfig(PredictorConfig):

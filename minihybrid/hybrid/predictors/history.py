@@ -13,7 +13,7 @@ import numpy as np
 
 from minihybrid.config import Config, is_count
 from minihybrid.device import Device
-from minihybrid.hybrid.stateful import Stateful
+from minihybrid.stateful import Stateful
 
 BLOCK = 2**15
 """Elements of each vector that are worked on at a time: half precision is widened in the cache, not in memory."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import GuardSearch, Verification
+from minihybrid.stateful import Stateful
 
 
 class NullConfig(PredictorConfig):

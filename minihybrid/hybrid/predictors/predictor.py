@@ -7,12 +7,13 @@ and never decides; it proposes a displacement, and says how that is to be verifi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from minihybrid.config import Config
 from minihybrid.hybrid.memory import Demand, MemoryPlan
 from minihybrid.hybrid.verify import Verification
 from minihybrid.optim.optimizer import Optimizer
+from minihybrid.stateful import savable
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class RealStep:
     gradient: Any = None
 
 
+@savable
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """A displacement of the weights, and what the predictor thinks of it.
@@ -83,6 +85,14 @@ class Predictor(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`, which is copied. Raises ValueError, and changes nothing, if it is none."""
+
+
+@runtime_checkable
+class FollowsOptimizer(Protocol):
+    """A predictor that asks the optimizer itself, which cannot be part of its state."""
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """A state was loaded: this is the optimizer that made the last real step, and will make the next."""
 
 
 class PredictorConfig(Config):

@@ -22,8 +22,8 @@ from minihybrid.config import is_count, is_number
 from minihybrid.device import Device
 from minihybrid.hybrid.memory import Demand, MemoryPlan
 from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import NextGradient, Verification
+from minihybrid.stateful import Stateful
 
 
 class QuasiNewtonConfig(PredictorConfig):

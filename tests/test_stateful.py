@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.rng import Rng
+from minihybrid.stateful import Stateful
 
 
 class Thing(Stateful):
