@@ -24,7 +24,19 @@ from typing import Any, NoReturn
 import minihybrid
 from minihybrid.data import DataError, DataLoader, load, names as data_sets
 from minihybrid.device import Device, DeviceError
-from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWrapper, OptimizerWrapper
+from minihybrid.distributed import (
+    Alone,
+    CommunicationError,
+    Communicator,
+    Mpi,
+    Shard,
+    SharedStop,
+    TrafficByPhase,
+    ending_together,
+    evaluate_together,
+    require_same_settings,
+)
+from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWrapper, OptimizerWrapper, ParallelModel
 from minihybrid.module import RecordError
 from minihybrid.optim import SGD, Adam, AdamW, Constant, Cosine, Optimizer, Schedule
 from minihybrid.rng import Rng
@@ -33,6 +45,7 @@ from minihybrid.train import (
     Checkpoints,
     DivergenceError,
     Learner,
+    ReadCheckpoints,
     RunError,
     RunFolder,
     Task,
@@ -56,8 +69,8 @@ DATA_SEED = 2**63
 """Draws data sets and their parts, whatever the seed of a run: so runs can be compared. Nobody's --seed is this."""
 GUARD_BATCH = 256
 """Examples that judge a prediction."""
-BESIDE_RESUME = ("--resume", "--out", "--plain", "--quiet")
-"""Where the run is, and how it is shown; all else is the run's own."""
+BESIDE_RESUME = ("--resume", "--out", "--plain", "--quiet", "--distributed")
+"""Where the run is, how it is shown, and on how many processes; all else is the run's own."""
 LARGEST_LAYER = 1_000_000
 LARGEST_NUMBER = 1e30
 """Of a rate or a norm: far beyond all sense, and within float32."""
@@ -65,6 +78,10 @@ LARGEST_NUMBER = 1e30
 
 class UsageError(Exception):
     """Arguments that make no sense; the message is the sentence that the user reads."""
+
+
+TOLD = (UsageError, DataError, DeviceError, RunError, RecordError, DivergenceError, CommunicationError)
+"""What ends a command with a sentence."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
-    except (UsageError, DataError, DeviceError, RunError, RecordError, DivergenceError) as error:
+    except TOLD as error:
         print(f"minihybrid: {error}{'' if str(error).endswith(('.', '?')) else '.'}", file=sys.stderr)
         return BAD_INPUT
     except MemoryError as error:
@@ -114,6 +131,14 @@ def _run(argv: list[str]) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train a network as the options say, show it, and keep it in a run folder; or go on with one that is there."""
+    if not options.distributed:
+        return _train(options, Alone())
+    ranks = Mpi()
+    with ending_together(ranks, TOLD, BAD_INPUT):
+        return _train(options, ranks)
+
+
+def _train(options: argparse.Namespace, ranks: Communicator) -> int:
     resumes = options.resume is not None
     stored: dict[str, Any] = {}
     if resumes:
@@ -138,21 +163,23 @@ def train(options: argparse.Namespace) -> int:
 
     rng = Rng(options.seed)
     network = task.network(options.hidden)
-    model = ModelWrapper(network.init(rng.split(), device), task.forward)
+    first = network.init(rng.split(), device)
     stepper = OptimizerWrapper(optimizer(), schedule, options.clip)
-    batches = DataLoader(task.train, options.batch_size, rng.split(), drop_last=True)
-    guard = DataLoader(task.guard, min(GUARD_BATCH, len(task.guard)), rng.split(), drop_last=True)
+    batches = Shard(DataLoader(task.train, options.batch_size, rng.split(), drop_last=True), ranks.rank, ranks.size)
+    guards = DataLoader(task.guard, min(GUARD_BATCH, len(task.guard)), rng.split(), drop_last=True)
+    guard = Shard(guards, ranks.rank, ranks.size)
     whole = options.batch_size == len(task.train)
     preset = replace(HybridConfig.full_batch() if whole else HybridConfig.minibatch(), compile=options.compile)
     hybrid = preset if options.trainer == "hybrid" else None
+    require_same_settings(ranks, {**_own(options), "version": minihybrid.__version__, "examples": len(data)})
+    model = ModelWrapper(first, task.forward) if ranks.size == 1 else ParallelModel(first, task.forward, ranks)
     trainer = (
         FullTrainer(model, stepper, options.compile) if hybrid is None else HybridTrainer(model, stepper, hybrid, guard)
     )
 
-    apart = ("command", "name", "out", "display", "resume")
     config = {
         "version": minihybrid.__version__,
-        **{name: value for name, value in vars(options).items() if name not in apart},
+        **_own(options),
         "lr": lr,
         "every": every,
         "device": device.name,
@@ -162,8 +189,15 @@ def train(options: argparse.Namespace) -> int:
     }
     if resumes:
         _require_as_it_was(stored, config, options.name)
+    learner = Learner(trainer, batches, task.evaluate, options.steps, every)
+    if ranks.size > 1:
+        learner.evaluate = lambda model: evaluate_together(ranks, model, task.validation, task.score)
+        learner.agree = SharedStop(ranks)
+    if ranks.rank:
+        return _beside(learner, ranks, resumes)
     size = f"{model.parameter_count():,} parameters"
-    title = f"{options.dataset}, {options.trainer} trainer, {size}, {device.name}"
+    where = device.name if ranks.size == 1 else f"{ranks.size} ranks on {device.name}"
+    title = f"{options.dataset}, {options.trainer} trainer, {size}, {where}"
     prefix = f"{options.dataset}-{options.trainer}"
     with (
         RunFolder.reopen(options.out, options.name)
@@ -171,18 +205,35 @@ def train(options: argparse.Namespace) -> int:
         else RunFolder(options.out, config, options.name, prefix) as folder,
         choose_display(options.display, title) as display,
     ):
-        learner = Learner(trainer, batches, task.evaluate, options.steps, every, [folder, display])
+        sent = TrafficByPhase(ranks)
+        learner.listeners = [folder, display, sent]
         if options.checkpoint_every is not None:
             steps, minutes = _interval(options.checkpoint_every)
             learner.checkpoints = Checkpoints(folder.checkpoints, steps, minutes, config=config)
+        ranks.all_gather_text(str(folder.checkpoints))
         try:
             summary = learner.resume() if resumes else learner.run()
         except (CheckpointError, RunError) as error:
             hint = f" What it has learned is kept: minihybrid train --resume {folder.name}." if folder.resumable else ""
             raise RunError(f"{error}{hint}") from error
     with contextlib.suppress(BrokenPipeError):
+        if ranks.size > 1 and options.display != "quiet":
+            print(f"sent by each rank: {sent}")
         print(folder.path if options.display == "quiet" else f"kept in {folder.path}")
     return INTERRUPTED if summary.interrupted else DONE
+
+
+def _beside(learner: Learner[Any], ranks: Communicator, resumes: bool) -> int:
+    """What ranks other than the first do: train, and neither show nor keep it."""
+    learner.checkpoints = ReadCheckpoints(ranks.all_gather_text("")[0])
+    summary = learner.resume() if resumes else learner.run()
+    return INTERRUPTED if summary.interrupted else DONE
+
+
+def _own(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that a run is made of: all but where it is, how it is shown, and on how many processes."""
+    apart = ("command", "name", "out", "display", "resume", "distributed")
+    return {name: value for name, value in vars(options).items() if name not in apart}
 
 
 def _located(resume: str, out: str) -> tuple[str, str]:
@@ -343,6 +394,11 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         type=_whole(0),
         default=0,
         help="draws weights and batches, not the parts of the data; it repeats a run to the bit (default: %(default)s)",
+    )
+    training.add_argument(
+        "--distributed",
+        action="store_true",
+        help="train on all processes that mpiexec has started, each with its part of every batch",
     )
     training.add_argument("--device", metavar="NAME", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
 

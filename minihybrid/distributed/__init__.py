@@ -4,6 +4,7 @@ from minihybrid.distributed.communicator import (
     Alone as Alone,
     CommunicationError as CommunicationError,
     Communicator as Communicator,
+    SharedStop as SharedStop,
     Traffic as Traffic,
     ending_together as ending_together,
 )
@@ -17,3 +18,4 @@ from minihybrid.distributed.replicas import (
 )
 from minihybrid.distributed.scores import evaluate_together as evaluate_together
 from minihybrid.distributed.shard import Shard as Shard
+from minihybrid.distributed.traffic import TrafficByPhase as TrafficByPhase

@@ -99,10 +99,11 @@ class Alone:
 
 
 @contextmanager
-def ending_together(ranks: Communicator) -> Iterator[None]:
-    """Where one rank leaves the block by an exception, end all: the others would wait for it.
+def ending_together(ranks: Communicator, told: tuple[type[BaseException], ...] = (), code: int = 1) -> Iterator[None]:
+    """Where one rank leaves the block by an exception, end all, with an exit code: the others would wait for it.
 
-    The rank prints what was raised first. A process that is alone just raises it.
+    The rank prints what was raised first, as a sentence for the types `told`, else with a traceback. A process that is
+    alone just raises it.
 
     >>> with ending_together(Alone()):
     ...     1 / 0
@@ -111,9 +112,34 @@ def ending_together(ranks: Communicator) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         if ranks.size == 1:
             raise
-        print(f"rank {ranks.rank} of {ranks.size} ends the job:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-        ranks.abort(1)
+        what = str(error) if isinstance(error, told) else traceback.format_exc()
+        print(f"rank {ranks.rank} of {ranks.size} ends the job: {what}", file=sys.stderr, flush=True)
+        ranks.abort(code)
         raise
+
+
+class SharedStop:
+    """Whether to stop, as all ranks see it: once one of them wants to, all of them hear of it at the same step.
+
+    Called in every step with what this rank wants; they ask each other in every `every`-th.
+
+    >>> stop = SharedStop(Alone(), every=2)
+    >>> stop(True), stop(False), stop(False)
+    (False, True, True)
+    """
+
+    def __init__(self, ranks: Communicator, every: int = 16) -> None:
+        self.ranks, self.every = ranks, every
+        self._calls = 0
+        self._wanted = self._agreed = False
+
+    def __call__(self, wanted: bool) -> bool:
+        """What is agreed by now."""
+        self._calls += 1
+        self._wanted = self._wanted or wanted
+        if self._calls % self.every == 0:
+            self._agreed = any(wish for (wish,) in self.ranks.all_gather([self._wanted]))
+        return self._agreed

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any, Protocol, Self
 
 from minihybrid.data.dataset import Batch
+
+
+class Source(Protocol):
+    """Where batches come from without end, such as a DataLoader."""
+
+    def __next__(self) -> Batch:
+        """The next batch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
 
 
 class Shard:
@@ -20,17 +33,25 @@ class Shard:
     [[0, 1, 2], [3, 4]]
     """
 
-    def __init__(self, batches: Iterator[Batch], rank: int, size: int) -> None:
+    def __init__(self, batches: Source, rank: int, size: int) -> None:
         self.batches = batches
         self.rank, self.size = rank, size
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Batch:
         inputs, targets = next(self.batches)
         mine = part(len(inputs), self.rank, self.size)
         return Batch(inputs[mine], targets[mine])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the batches stand: the same on all ranks, whatever their number."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.batches.load_state_dict(state)
 
 
 def part(n: int, rank: int, size: int) -> slice:

@@ -27,9 +27,8 @@ class LocalStepsTrainer(FullTrainer[M]):
     """Real steps on the rank's own batches, and after every `every` of them an outer step that all ranks make.
 
     Moments of the optimizer stay the rank's own, as in DiLoCo; moments that are averages of the weights move along
-    with them. Losses that results tell are the rank's own, too. Every rank needs an example in each batch (`drop_last`).
-    With
-    one rank it is the outer optimizer alone. Raises ValueError for `every` below 1.
+    with them. Losses that results tell are the rank's own, too. Every rank needs an example in each batch
+    (`drop_last`). With one rank it is the outer optimizer alone. Raises ValueError for `every` below 1.
 
     >>> import minihybrid as mh
     >>> from minihybrid.distributed import Alone

@@ -88,6 +88,19 @@ class ParallelModel(ModelWrapper[M]):
         if self._updates % self.check_every == 0:
             require_equal(self.ranks, self.model)
 
+    def state_dict(self) -> dict[str, Any]:
+        """See `ModelWrapper`: that of rank 0, whose random streams others turn into theirs; the same on all ranks."""
+        part_streams(self.ranks, self.model)  # done twice, it is undone
+        try:
+            return super().state_dict()
+        finally:
+            part_streams(self.ranks, self.model)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `ModelWrapper`: the state may be of a run on another number of ranks."""
+        super().load_state_dict(state)
+        part_streams(self.ranks, self.model)
+
     def _together(self, forward: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         with self._failing_together(batch):
             if self._local:

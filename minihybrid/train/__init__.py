@@ -1,7 +1,7 @@
 """Training runs: what a step reports, how it is measured, shown and kept."""
 
 from minihybrid.train.checkpoint import CheckpointError as CheckpointError
-from minihybrid.train.checkpoints import Checkpoints as Checkpoints
+from minihybrid.train.checkpoints import Checkpoints as Checkpoints, ReadCheckpoints as ReadCheckpoints
 from minihybrid.train.events import (
     Ended as Ended,
     Evaluated as Evaluated,

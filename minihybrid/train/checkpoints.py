@@ -168,6 +168,20 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder} cannot be cleared: {error.strerror or error}.") from None
 
 
+class ReadCheckpoints(Checkpoints):
+    """Those that another process writes: to go on from, for all processes of a run but one."""
+
+    def begin(self) -> None:
+        """See `Checkpoints`: the other process looks."""
+
+    def due(self, step: int, loss: float | None = None) -> bool:
+        """See `Checkpoints`: never."""
+        return False
+
+    def save(self, step: int, state: Any, loss: float | None = None) -> None:
+        """See `Checkpoints`: the other process does."""
+
+
 def _file(name: str) -> re.Match[str] | None:
     """The step in the name of a file, which has no folder in it."""
     return re.fullmatch(r"step-(0|[1-9][0-9]{0,17})\.safetensors", name)

@@ -56,6 +56,9 @@ class Learner(Generic[M]):
     the trainer's, that of `batches`, and those of listeners that have one. `resume` then goes on in another process,
     to the bit. Trainer and batches must be able to say where they stand (`state_dict`), as those of this package can.
 
+    `agree` is asked after every step whether to stop, given whether this process was told to: for processes that train
+    together (`distributed.SharedStop`).
+
     >>> import minihybrid as mh
     >>> from minihybrid.hybrid import FullTrainer, ModelWrapper, OptimizerWrapper
     >>> from minihybrid.train import Learner, evaluate
@@ -92,6 +95,7 @@ class Learner(Generic[M]):
     every: int = 100
     listeners: Sequence[Listener] = ()
     checkpoints: Checkpoints | None = None
+    agree: Callable[[bool], bool] = bool
 
     def run(self) -> Summary:
         """Train, and say what it came to. Raises CheckpointError if the folder of checkpoints is another run's."""
@@ -151,7 +155,8 @@ class Learner(Generic[M]):
         for step in self._steps(self.steps - summary.steps):
             summary.count(step.result, step.seconds, step.cpu_seconds)
             self._emit(step)
-            scores, last = summary.steps % self.every == 0, interrupt.requested or summary.steps == self.steps
+            stops = self.agree(interrupt.requested)
+            scores, last = summary.steps % self.every == 0, stops or summary.steps == self.steps
             interrupt.ending = last
             if scores:
                 self._score(summary)
