@@ -25,6 +25,9 @@ from minihybrid.train.step import StepResult
 M = TypeVar("M", bound=Module)
 M_co = TypeVar("M_co", bound=Module, covariant=True)
 
+LISTENER = "listener"
+"""What the parts of a checkpoint are called that listeners have saved, with a number."""
+
 
 class Trainer(Protocol[M_co]):
     """Whatever owns a model and improves it by a batch."""
@@ -106,8 +109,8 @@ class Learner(Generic[M]):
     def resume(self) -> Summary:
         """Go on from the latest checkpoint that is whole, or from the beginning where there is none yet.
 
-        Trainer, batches and listeners are as they were made for the run; only `steps`, `every` and the evaluation may
-        be others. Raises CheckpointError if no checkpoint is whole, or if it does not fit them.
+        Trainer, batches and listeners are as they were made for the run (or there are no listeners, as where another
+        process has them); only `steps`, `every` and the evaluation may be others. Raises CheckpointError if no checkpoint is whole, or if it does not fit them.
         """
         if self.checkpoints is None:
             raise ValueError("Learner: there is nothing to resume from; pass checkpoints=Checkpoints(folder).")
@@ -118,7 +121,8 @@ class Learner(Generic[M]):
             state = found.checkpoint.state
             summary, scored_at = restored(state["summary"]), state["scored_at"]
             parts = self._parts()
-            if parts.keys() != state["parts"].keys() or not isinstance(summary, Summary):
+            heard = {name for name in state["parts"] if name.startswith(LISTENER)} if not self.listeners else set()
+            if parts.keys() != state["parts"].keys() - heard or not isinstance(summary, Summary):
                 raise ValueError(f"it is of {', '.join(state['parts'])}, and these are {', '.join(parts)}.")
             for name, part in parts.items():
                 part.load_state_dict(state["parts"][name])
@@ -200,7 +204,7 @@ class Learner(Generic[M]):
                     "pass one that can say where it stands, such as a DataLoader for batches."
                 )
         listening = [listener for listener in self.listeners if hasattr(listener, "state_dict")]
-        return parts | {f"listener {i}": listener for i, listener in enumerate(listening)}
+        return parts | {f"{LISTENER} {i}": listener for i, listener in enumerate(listening)}
 
     def _emit(self, event: Event) -> None:
         for listener in self.listeners:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 import minihybrid as mh
+from minihybrid.cli import main
 from minihybrid.data import DataLoader, Dataset
 from minihybrid.distributed import CommunicationError, Mpi, Shard, Traffic, ending_together, require_same_settings
 from minihybrid.hybrid import FullTrainer, LocalStepsTrainer, ModelWrapper, OptimizerWrapper, ParallelModel
@@ -86,6 +87,21 @@ def killed(ranks):
     if ranks.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     ranks.barrier()
+
+
+def killed_run(ranks):
+    """Rank 1 dies in step 45; checkpoints are written every 20."""
+    steps, step = [0], FullTrainer.step
+
+    def dying(trainer, batch):
+        steps[0] += 1
+        if ranks.rank == 1 and steps[0] == 45:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(trainer, batch)
+
+    FullTrainer.step = dying
+    options = ["--steps", "60", "--name", "run", "--checkpoint-every", "20", "--trainer", "full", "--distributed"]
+    main(["train", *options])
 
 
 def raises(ranks):
