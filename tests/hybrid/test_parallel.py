@@ -218,6 +218,24 @@ def test_ranks_drop_out_different_things():
     )
 
 
+def test_a_failure_elsewhere_takes_random_numbers_back():
+    def run(ranks):
+        def forward(model, batch):
+            if ranks.rank == 1:
+                raise ZeroDivisionError("on purpose")
+            return squared(model, batch)
+
+        rng = mh.Rng(0)
+        model = Dropping(mh.nn.DropoutConfig(0.5).init(rng=rng), mh.nn.LinearConfig(3, 2).init(rng=rng))
+        wrapper = ParallelModel(model, forward, ranks)
+        before = wrapper.model.dropout.rng.state()
+        with pytest.raises((ZeroDivisionError, CommunicationError)):
+            wrapper.forward(Batch(np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)))
+        assert wrapper.model.dropout.rng.state() == before
+
+    results(2, run)
+
+
 class Branching(mh.Module):
     left: mh.nn.Linear
     right: mh.nn.Linear
@@ -236,10 +254,22 @@ def test_a_parameter_that_only_some_ranks_use_has_their_gradient():
         before = weights(trainer)
         row = inputs[ranks.rank : ranks.rank + 1]
         trainer.step(Batch(row, np.zeros((1, 2))))
-        return weights(trainer) - before
+        moved = weights(trainer) - before
+        trainer.step(Batch(inputs[:1], np.zeros((1, 2))))  # in the vector of gradients that the first step gave back
+        trainer.step(Batch(row, np.zeros((1, 2))))
+        return moved, weights(trainer)
 
-    first, second = results(2, run)
+    def model_alone():
+        rng = mh.Rng(0)
+        return Branching(*(mh.nn.LinearConfig(3, 2).init(rng=rng, dtype="float64") for _ in range(2)))
+
+    (first, after), (second, _) = results(2, run)
     assert first.tobytes() == second.tobytes() and (first != 0).all()
+    alone, optim = model_alone(), mh.optim.SGD()
+    for rows in (inputs, inputs[[0, 0]], inputs):
+        loss = sum(mh.nn.mse(alone(mh.Tensor(rows[i : i + 1])), np.zeros((1, 2))) for i in range(2)) / 2
+        alone = optim.step(0.1, alone, mh.optim.GradientsParams.from_grads(loss.backward(), alone))
+    np.testing.assert_allclose(after, mh.hybrid.ModelWrapper(alone, squared).weights, atol=1e-14)
 
 
 def test_all_ranks_begin_with_the_weights_of_the_first():
