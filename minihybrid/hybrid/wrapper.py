@@ -253,6 +253,12 @@ class ModelWrapper(Generic[M]):
         self._cell = self.model.restore(snapshot)
         self._forget()
 
+    def undo(self, snapshot: Any) -> None:
+        """Return to a `snapshot` that was taken since the last `forward`, which can still be cancelled."""
+        rewind = self._rewind
+        self.restore(snapshot)
+        self._rewind = rewind
+
     def state_dict(self) -> dict[str, Any]:
         """A `snapshot` and the layout of its vector by path, as a plain tree."""
         return {"layout": self._layout(), "snapshot": plain(self.snapshot())}
@@ -321,7 +327,7 @@ class OptimizerWrapper:
             model_wrapper.update(self._step)
         except BaseException:
             if before is not None:
-                model_wrapper.restore(before[0])
+                model_wrapper.undo(before[0])
                 self.optimizer.restore(before[1], model_wrapper.model)
             raise
         self.steps += 1
