@@ -55,7 +55,11 @@ class FullTrainer(Stateful, Generic[M]):
         Raises DivergenceError if its loss or its gradient is not finite, and whatever the forward function raises. The
         step then does not count, model and random streams are as they were, and the trainer can go on.
         """
-        result = self._real_step(batch, "full")
+        try:
+            result = self._real_step(batch, "full")
+        except BaseException:
+            self.model_wrapper.cancel()
+            raise
         self.steps += 1
         return result
 
@@ -111,7 +115,6 @@ class FullTrainer(Stateful, Generic[M]):
 
     def _require_finite(self, what: str, value: float, learning_rate: float) -> None:
         if not math.isfinite(value):
-            self.model_wrapper.cancel()
             raise DivergenceError(
                 f"step {self.steps} was not applied, the model is as before it: the {what} is {value}. Lower the "
                 f"learning rate ({learning_rate:g}), clip the gradients, or look for bad values in the batch."

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -112,7 +113,10 @@ class HybridTrainer(FullTrainer[M]):
     13
     """
 
-    transient = (*FullTrainer.transient, "controller", "policy", "_acting", "_as_it_was", "_gradient")
+    transient = (
+        *(*FullTrainer.transient, "controller", "policy"),
+        *("_acting", "_as_it_was", "_rate", "_gradient", "_untold"),  # these do not outlive an action
+    )
 
     def __init__(
         self,
@@ -152,6 +156,8 @@ class HybridTrainer(FullTrainer[M]):
         self._position = self.controller.start()
         self._set_knobs()
         self._acting = self.phase  # the phase of the action under way
+        self._rate = 0.0  # what the schedule says for it: asked once, before anything has changed
+        self._untold: deque[Callable[[], Any]] = deque()  # what the predictor has to hear before the next one
         self._recovery = RecoveryState()
         self._proposal: Prediction | None = None
         self._on_trial: Trial | None = None
@@ -211,11 +217,13 @@ class HybridTrainer(FullTrainer[M]):
 
         A loss or gradient that is not finite is dealt with as the recovery policy says: `note` of the result tells.
         Raises DivergenceError when the policy is at its end, and the model is then as it was when all was well.
-        Whatever else is raised (by the forward function, the schedule, the guard; ValueError for a guard that has ended
-        or a prediction that does not fit the model) leaves model, random streams and optimizer as they were, the action
-        does not count, and the next call tries it again; only what the predictor's `observe` raises comes after a real
-        step, which stands.
+        Whatever else is raised (by the forward function, the schedule, the guard, the predictor, an optimizer;
+        ValueError for a guard that has ended or a prediction that does not fit the model) leaves model, random streams
+        and optimizer as they were, the action does not count, and the next call tries it again. For that, the predictor
+        hears of an action when the next one begins.
         """
+        self._tell()
+        self._rate = float(self.optimizer_wrapper.schedule(self.optimizer_wrapper.steps))
         self._acting, self._as_it_was = self.phase, (self._position, self._on_trial)
         try:
             result, stands = (self._predict if self.phase is Phase.PREDICT else self._learn)(batch)
@@ -230,13 +238,16 @@ class HybridTrainer(FullTrainer[M]):
         self.ledger.count(result)
         self.steps += 1
         self._set_knobs()
-        try:
-            if stands:
-                self._observe(result)
-        finally:
-            if self.phase is not self._acting:
-                self._entered()
+        if stands:
+            self._observe(result)
+        if self.phase is not self._acting:
+            self._entered()
         return result
+
+    def _tell(self) -> None:
+        """Tell the predictor what has happened; if it fails, it is not told the same twice."""
+        while self._untold:
+            self._untold.popleft()()
 
     def readout(self) -> M:
         """The model to evaluate and to keep: a copy, with the predictor's read-out if it has one.
@@ -244,6 +255,7 @@ class HybridTrainer(FullTrainer[M]):
         While a jump or step is on trial, that is the model from before it, whose loss is known; where predictor or
         optimizer keep an average, it is the average.
         """
+        self._tell()
         weights = self.predictor.readout()
         if weights is None and self._on_trial is not None and not self.optimizer_wrapper.optimizer.positions:
             weights = self._on_trial.start
@@ -255,11 +267,13 @@ class HybridTrainer(FullTrainer[M]):
 
     def memory(self) -> MemoryUse:
         """What is in use now: by the process, by the device, by the history of the predictor and by snapshots."""
+        self._tell()
         snapshots = (self._before_jump, self._good, self._on_trial)
         return measure(self.model.device, history=self.predictor, snapshots=snapshots)
 
     def snapshot(self) -> TrainerSnapshot:
         """A copy of what a step can change in model and optimizer, for `restore`."""
+        self._tell()
         model, optimizer = self.model_wrapper.snapshot(), self.optimizer_wrapper.snapshot()
         predictor = self.predictor.state_dict() if self._reads_out else None
         return TrainerSnapshot(model, optimizer, self.watch.state_dict(), predictor)
@@ -269,11 +283,15 @@ class HybridTrainer(FullTrainer[M]):
 
         What is known of the way since is forgotten: the predictor's history, a jump or step on trial.
         """
+        self._restore(snapshot)
+        self._tell()
+
+    def _restore(self, snapshot: TrainerSnapshot) -> None:
         self.model_wrapper.restore(snapshot.model)
         self.optimizer_wrapper.restore(snapshot.optimizer, self.model)  # whose ids are others if it was saved
         self.watch.load_state_dict(snapshot.watch)
         if snapshot.predictor is not None:
-            self.predictor.load_state_dict(snapshot.predictor)
+            self._untold.append(partial(self.predictor.load_state_dict, snapshot.predictor))
         self._forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -281,6 +299,7 @@ class HybridTrainer(FullTrainer[M]):
 
         Raises TypeError for a guard that cannot say where it stands; a DataLoader can.
         """
+        self._tell()
         return {**super().state_dict(), "config": plain(replace(self.config, compile=False))}
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -299,10 +318,11 @@ class HybridTrainer(FullTrainer[M]):
         super()._load(state)
         if isinstance(self.predictor, FollowsOptimizer):
             self.predictor.follow(self.optimizer_wrapper.optimizer)
+        self._untold.clear()
         self._set_knobs()
 
     def _forget(self) -> None:
-        self.predictor.reset()
+        self._untold.append(self.predictor.reset)
         self._proposal = self._on_trial = None
         self._let_stand()
         for part in (self.state, self.corrector, self.forecaster):
@@ -312,7 +332,6 @@ class HybridTrainer(FullTrainer[M]):
     # Real steps: each returns its result, and whether a step was made that stands
 
     def _learn(self, batch: Batch) -> tuple[StepResult, bool]:
-        self.optimizer_wrapper.learning_rate()  # a schedule that fails does so before anything has changed
         loss, trial = self._forward(batch), self._on_trial
         refused = trial is not None and trial.refuses(loss)
         if refused or not math.isfinite(loss):
@@ -330,7 +349,7 @@ class HybridTrainer(FullTrainer[M]):
             self._start[...] = self.model_wrapper.weights
         if self._gradient is not None:
             self.model_wrapper.gradient_into(self._gradient)
-        learning_rate = self.optimizer_wrapper.learning_rate()
+        learning_rate = self._learning_rate()
         self.optimizer_wrapper.step(self.model_wrapper)
         if self.controller.verified_steps:
             self._on_trial = Trial(self._start, loss)
@@ -368,15 +387,18 @@ class HybridTrainer(FullTrainer[M]):
 
     def _observe(self, result: StepResult) -> None:
         """A real step was made, and stands."""
-        began = perf_counter()
         optimizer, weights = self.optimizer_wrapper.optimizer, self.model_wrapper.weights
         step = RealStep(result.loss, result.learning_rate, weights, optimizer, self._start, self._gradient)
-        self.predictor.observe(step)
-        self.ledger.history_seconds += perf_counter() - began
+        self._untold.append(partial(self._show, step))
         if self.forecaster is not None:
             self.forecaster.observe(result.loss)
         if self.state is not None:
             self.state.observe(step)
+
+    def _show(self, step: RealStep) -> None:
+        began = perf_counter()
+        self.predictor.observe(step)
+        self.ledger.history_seconds += perf_counter() - began
 
     # Predictions
 
@@ -480,8 +502,15 @@ class HybridTrainer(FullTrainer[M]):
 
     def _translate(self, delta: Any) -> None:
         """The weights were moved without a real step: who keeps positions hears of it."""
-        self.predictor.translate(delta)
-        self.optimizer_wrapper.optimizer.translate(delta)
+        optimizer = self.optimizer_wrapper.optimizer
+        before = optimizer.snapshot() if any(part.positions for part in optimizer.parts()) else None
+        try:
+            optimizer.translate(delta)
+            self.predictor.translate(delta)
+        except BaseException:
+            if before is not None:
+                optimizer.restore(before, self.model)
+            raise
         if self.state is not None:
             self.state.translate(delta)
 
@@ -512,7 +541,7 @@ class HybridTrainer(FullTrainer[M]):
         return self._result(
             str(self._acting),
             loss=outcome.before if outcome is not None and probed else self._last_loss,
-            learning_rate=self.optimizer_wrapper.learning_rate(),
+            learning_rate=self._learning_rate(),
             predicted=True,
             horizon=0 if prediction is None else prediction.est_steps,
             **rest,
@@ -574,7 +603,7 @@ class HybridTrainer(FullTrainer[M]):
             self.model_wrapper.move(trial.start - self.model_wrapper.weights, 1 - 1 / self.config.trust.cut)
             self._on_trial = replace(trial, cuts=trial.cuts + 1)
             self._position = self.controller.shortened(self._position, jump=trial.before is not None)
-        learning_rate = self.optimizer_wrapper.learning_rate()
+        learning_rate = self._learning_rate()
         return self._result(str(self._acting), loss, learning_rate, rolled_back=take_back, shortened=not take_back)
 
     # Trouble
@@ -585,7 +614,7 @@ class HybridTrainer(FullTrainer[M]):
             return self._refuse(trial, loss, take_back=True)
         self.model_wrapper.cancel()
         self.verdict = verdict = self.watch.observe(loss, norm)
-        result = self._result(str(self._acting), loss, self.optimizer_wrapper.learning_rate())
+        result = self._result(str(self._acting), loss, self._learning_rate())
         if self._before_jump is not None:
             return self._regret(result, verdict.reason)
         return self._recover(verdict, result)[0]
@@ -594,7 +623,7 @@ class HybridTrainer(FullTrainer[M]):
         """Take back a jump that its probes had passed, and all that came after it."""
         assert self._before_jump is not None
         self._undone += self.optimizer_wrapper.steps
-        self.restore(self._before_jump)
+        self._restore(self._before_jump)
         self._undone -= self.optimizer_wrapper.steps
         self._position = self.controller.rejected(self._position)
         self._count(accepted=False)
@@ -618,7 +647,7 @@ class HybridTrainer(FullTrainer[M]):
             self._forget()
         elif action in (RecoveryAction.ROLLBACK_AND_RETRY, RecoveryAction.ABORT):
             if self._good is not None:
-                self.restore(self._good)
+                self._restore(self._good)
             self._position = self.controller.retried(self._position, decision.learning_rate_factor)
         if action is RecoveryAction.ABORT:
             raise DivergenceError(
@@ -645,6 +674,9 @@ class HybridTrainer(FullTrainer[M]):
         self.payoff.finish(sum(self._cycle_losses) / len(self._cycle_losses), cost - self._cycle_began)
         self._cycle_began = cost
         return self.payoff.next_predicts(spent, cost)
+
+    def _learning_rate(self) -> float:
+        return self.optimizer_wrapper.scale * self._rate
 
     def _set_knobs(self) -> None:
         self.optimizer_wrapper.scale = self.controller.lr_scale(self._position)

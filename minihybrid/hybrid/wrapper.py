@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from minihybrid.autodiff.op import no_grad
-from minihybrid.autodiff.storage import MovedError
+from minihybrid.autodiff.storage import PACKAGE, MovedError
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.config import Config
 from minihybrid.data.dataset import Batch as Batch
@@ -256,6 +256,12 @@ class ModelWrapper(Generic[M]):
         self._cell = self.model.restore(snapshot)
         self._forget()
 
+    def undo(self, snapshot: Any) -> None:
+        """Return to a `snapshot` that was taken since the last `forward`, which can still be cancelled."""
+        rewind = self._rewind
+        self.restore(snapshot)
+        self._rewind = rewind
+
     def state_dict(self) -> dict[str, Any]:
         """A `snapshot` and the layout of its vector by path, as a plain tree."""
         return {"layout": self._layout(), "snapshot": plain(self.snapshot())}
@@ -307,13 +313,26 @@ class OptimizerWrapper:
             raise ValueError(f"OptimizerWrapper: clip is {clip}; expected a positive number, or None for no limit.")
         self.optimizer = optimizer
         self.clip = clip
+        parts = (optimizer, *optimizer.parts())
+        self._trusted = all(type(part).__module__.partition(".")[0] == PACKAGE for part in parts)
         self.schedule = self._first_schedule = _schedule(learning_rate)
         self.scale = 1.0
         self.steps = 0
 
     def step(self, model_wrapper: ModelWrapper[Any]) -> None:
-        """Update the wrapped model by the gradients of its last backward pass."""
-        model_wrapper.update(self._step)
+        """Update the wrapped model by the gradients of its last backward pass.
+
+        Whatever a rule of your own raises, model and optimizer are as they were; a copy of both, made before, costs it
+        some time. Those of this package raise before they have written anything.
+        """
+        before = None if self._trusted else (model_wrapper.snapshot(), self.optimizer.snapshot())
+        try:
+            model_wrapper.update(self._step)
+        except BaseException:
+            if before is not None:
+                model_wrapper.undo(before[0])
+                self.optimizer.restore(before[1], model_wrapper.model)
+            raise
         self.steps += 1
 
     def _step(self, model: M, grads: GradientsParams) -> M:

@@ -106,9 +106,9 @@ class Optimizer:
             self.cut()
         for segment in self._segments:
             t = host_number(self._next, segment.first)
-            opaque_call(self._count, segment.first, segment.last)
             g = gradient[segment.part].reshape(segment.shape)
             self.update_in_place(segment.w, g, segment.moments, lr, t, segment.scratch)
+            opaque_call(self._count, segment.first, segment.last)  # only now: an update that fails is none
 
     def _next(self, slot: int) -> int:
         """The number of the step that is next for a slot, from 1 on."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from minihybrid.data.dataset import Batch
 from minihybrid.module.module import Module
+from minihybrid.optim.optimizer import Optimizer
 from minihybrid.stateful import plain, restored
 from minihybrid.train.checkpoint import CheckpointError
 from minihybrid.train.checkpoints import Checkpoints
@@ -214,8 +215,9 @@ class Learner(Generic[M]):
 class _Interrupt:
     """While it is entered, the first Ctrl-C is a request: an exception could end a step with half its work done.
 
-    A second one is an exception, unless the run is `ending`: then what was learned is being scored and kept. SIGTERM is
-    a request, too. Only Python's own handling is replaced (a program that handles or ignores a signal keeps its way),
+    A second one is an exception, unless the run is `ending`: then what was learned is being scored and kept; or an
+    optimizer is at work, which changes weights and moments in place, and is done in a moment. SIGTERM is a request,
+    too. Only Python's own handling is replaced (a program that handles or ignores a signal keeps its way),
     and only the main thread may do so.
     """
 
@@ -233,6 +235,13 @@ class _Interrupt:
             signal.signal(number, way)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and not self.ending and number == signal.SIGINT:
+        if self.requested and not self.ending and number == signal.SIGINT and not _optimizes(frame):
             raise KeyboardInterrupt
         self.requested = True
+
+
+def _optimizes(frame: FrameType | None) -> bool:
+    """Whether an optimizer's step is under way."""
+    while frame is not None and frame.f_code is not Optimizer.step.__code__:
+        frame = frame.f_back
+    return frame is not None

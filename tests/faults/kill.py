@@ -16,7 +16,6 @@ import json
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -103,7 +102,7 @@ def forked(argv: list[str], moment: str | None, count: int, delay: float | None)
     if child == 0:
         code = 70
         try:
-            sys.stdout = open(os.devnull, "w")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             if moment is not None:
                 die_in_a_write(moment, count)
             code = main(argv)

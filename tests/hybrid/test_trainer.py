@@ -351,17 +351,18 @@ def test_a_jump_is_taken_back_if_the_predictor_does_not_bear_it(trainer, monkeyp
     assert trained.step(next(loader)).accepted
 
 
-def test_what_a_predictor_raises_after_a_step_does_not_undo_it(trainer, monkeypatch):
+def test_what_a_predictor_raises_when_it_hears_of_a_step_leaves_everything_as_it_was(trainer, monkeypatch):
     trained, loader = trainer()
 
     def fail(weights):
         raise ZeroDivisionError
 
     monkeypatch.setattr(trained.predictor, "observe", fail)
+    trained.step(next(loader))
     before = everything(trained)
     with pytest.raises(ZeroDivisionError):
         trained.step(next(loader))
-    assert everything(trained) != before and trained.steps == trained.ledger.backward_passes == 1
+    assert everything(trained) == before and trained.steps == trained.ledger.backward_passes == 1
     monkeypatch.undo()
     assert trained.step(next(loader)).step == 1
 

@@ -182,6 +182,7 @@ def test_reset_predictor_for_predictions_that_are_always_wrong(made, loader):
     trainer = made()
     trainer.predictor = push(trainer, 0.0)
     assert provoke(trainer, next(loader), VERY_WRONG) == ["ResetPredictor: provoked."]
+    trainer.step(next(loader))
     assert trainer.predictor.resets == 1
 
 
@@ -368,9 +369,12 @@ def test_a_step_that_was_rolled_back_is_not_observed(made, loader):
     trainer.predictor = push(trainer, 0.0)
     for _ in range(3):
         trainer.step(next(loader))
+    trainer.readout()  # for which the predictor has to know of the last step
     trainer.predictor.observe = seen.append
     rolled_back = dataclasses.replace(CRITICAL)
-    assert provoke(trainer, next(loader), rolled_back)[0].startswith("RollbackAndRetry") and seen == []
+    assert provoke(trainer, next(loader), rolled_back)[0].startswith("RollbackAndRetry")
+    trainer.readout()
+    assert seen == [] and trainer.predictor.resets == 1
 
 
 def test_after_an_abort_the_learning_rate_is_the_controller_s(made, loader):
@@ -410,10 +414,13 @@ def test_a_phase_is_entered_also_where_the_predictor_fails_to_observe(made, load
     def fail(step):
         raise ZeroDivisionError
 
+    trainer.readout()
     trainer.predictor.observe = fail
+    trainer.step(next(loader))
+    assert trainer.phase is Phase.FULL and trainer._before_jump is None
     with pytest.raises(ZeroDivisionError):
         trainer.step(next(loader))
-    assert trainer.phase is Phase.FULL and trainer._before_jump is None
+    assert trainer.phase is Phase.FULL and trainer._position.done == 0
 
 
 @pytest.mark.parametrize("wrap", [mh.optim.Lookahead, lambda inner: mh.optim.Ema(inner, 0.9)])

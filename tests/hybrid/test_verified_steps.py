@@ -113,6 +113,7 @@ def test_a_jump_that_makes_the_loss_rise_is_cut_twice_and_then_taken_back_to_the
     push = Push(mh.Rng(1).normal(shape, std=1e3))
     trainer = made(push)
     until(trainer, batch, Phase.PREDICT)
+    trainer.readout()  # for which the predictor has to know of the last step
     before, (_, start, _, candidate) = everything(trainer), push.seen[-1]
     passes, delta = trainer.ledger.backward_passes, push.deltas[0]
     assert trainer.step(batch).accepted
@@ -129,6 +130,7 @@ def test_a_jump_that_makes_the_loss_rise_is_cut_twice_and_then_taken_back_to_the
     assert trainer.ledger.predictions_rolled_back == 1 and trainer.ledger.predictions_accepted == 0
     assert trainer.phase is Phase.CORRECT
     until(trainer, batch, Phase.PREDICT)
+    trainer.readout()
     assert len(push.seen) == 8, "one step of Correct, one of Full"
 
 
