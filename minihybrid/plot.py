@@ -131,8 +131,9 @@ def learning_curve(
     phase_bands(axes, phases)
     (line,) = axes.plot(x, smooth(losses, keep) if keep else losses, label=label)
     if keep:
-        same = {"color": line.get_color(), "linestyle": line.get_linestyle()}  # or the next line would skip a colour
-        axes.plot(x, losses, **same, alpha=0.3, linewidth=0.8, zorder=line.get_zorder() - 0.1)
+        below, colour, dashes = line.get_zorder() - 0.1, line.get_color(), line.get_linestyle()
+        # With both of them, no colour is used up.
+        axes.plot(x, losses, color=colour, linestyle=dashes, alpha=0.3, linewidth=0.8, zorder=below)
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("loss")

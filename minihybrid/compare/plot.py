@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minihybrid import plot
 from minihybrid.compare.comparison import Comparison
@@ -48,7 +48,7 @@ def _panels(figure: Figure, comparison: Comparison) -> None:
         axes.legend(fontsize=6)
 
 
-def _lines() -> dict[str, dict[str, str]]:
+def _lines() -> dict[str, dict[str, Any]]:
     """How each method is drawn, in every panel the same: baselines in the colour of the ink, hybrid ones in others."""
     import matplotlib
 
