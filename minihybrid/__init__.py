@@ -39,12 +39,12 @@ from minihybrid.module import (
 from minihybrid.rng import Rng as Rng
 
 if TYPE_CHECKING:
-    from minihybrid import data as data, hybrid as hybrid, nn as nn, optim as optim, train as train
+    from minihybrid import data as data, hybrid as hybrid, nn as nn, optim as optim, plot as plot, train as train
     from minihybrid.train.compiled import compile as compile
 
 __version__ = "0.1.0"
 
-_FLOORS_ABOVE = ("data", "hybrid", "nn", "optim", "train")
+_FLOORS_ABOVE = ("data", "hybrid", "nn", "optim", "plot", "train")
 
 
 def __getattr__(name: str) -> Any:
