@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from minihybrid.autodiff.op import registry
+
 FOLDER = Path(__file__).parents[1] / "tutorials"
 
 
@@ -46,10 +48,14 @@ def test_a_tutorial_runs_with_its_solutions(source, monkeypatch):
     monkeypatch.chdir(FOLDER)
     from matplotlib import pyplot
 
+    known = set(registry)
     try:
-        run(source)
+        with pyplot.rc_context():
+            run(source)
     finally:
         pyplot.close("all")
+        for name in set(registry) - known:  # other tests sweep over all ops that there are
+            del registry[name]
 
 
 @each_tutorial

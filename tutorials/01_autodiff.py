@@ -442,13 +442,19 @@ guesses = network(Node(valid.inputs), *weights).array.argmax(axis=1)
 print(f"{(guesses == valid.targets).sum()} of {len(valid)} right")
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.8), width_ratios=(3, 2))
-mh.plot.learning_curve(left, losses, keep=0)
-left.set_title("loss on the training digits")
+figure, axes = plt.subplots()
+mh.plot.learning_curve(axes, losses, keep=0)
+axes.set_title("loss on the training digits")
+plt.show()
+
+# %% [markdown]
+# And these are some that it got wrong (`2 as 1` is a 2 that was read as a 1). Would you have done better?
+
+# %%
 wrong = np.flatnonzero(guesses != valid.targets)[:8]
-titles = [f"{g}, not {t}" for g, t in zip(guesses[wrong], valid.targets[wrong], strict=True)]
-mh.plot.images(right, valid.inputs[wrong], titles, columns=3)
-right.set_title("what it got wrong")
+titles = [f"{t} as {g}" for g, t in zip(guesses[wrong], valid.targets[wrong], strict=True)]
+figure, axes = plt.subplots(figsize=(6.4, 1.2))
+mh.plot.images(axes, valid.inputs[wrong], titles)
 plt.show()
 
 # %% [markdown]
