@@ -25,7 +25,7 @@ each_tutorial = pytest.mark.parametrize("source", build.sources(), ids=lambda so
 
 
 def run(source):
-    """Run the cells one after the other as in a notebook, and each solution on a copy of what is there by then."""
+    """Run the cells one after the other as in a notebook; the names that a solution leaves behind are taken back."""
     names = {"__name__": "__main__"}
     for i, (kind, text) in enumerate(build.read(source)):
         where = f"{source.name}, cell {i + 1}"
@@ -33,7 +33,10 @@ def run(source):
             exec(compile(text, where, "exec"), names)
         else:
             for code in build.solutions(text):
-                exec(compile(code, f"{where}, solution", "exec"), dict(names))
+                before = dict(names)
+                exec(compile(code, f"{where}, solution", "exec"), names)
+                names.clear()
+                names.update(before)
 
 
 def notebook_of(source):

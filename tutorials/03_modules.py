@@ -151,7 +151,8 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# Training starts from an even distribution and moves most weights of the body only a little; the head, which has to tell the classes apart, changes more. Many tools of the trade, from weight decay to pruning, start from this picture.
+# Training starts from an even distribution and moves most weights of the body only a little; the head, which has to
+# tell the classes apart, changes more. Many tools of the trade, from weight decay to pruning, start from this picture.
 #
 # ## Names are for people, ids are for the program
 #
