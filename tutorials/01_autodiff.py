@@ -126,16 +126,16 @@ out = a * b
 print(out.value, "was made from", [(parent.value, slope) for parent, slope in out.parents])
 
 # %% [markdown]
-# ```text
-#         ┌──────────► a ───────────┐
-#         │            │            ▼
-#         x            │           out = a * b
-#                      ▼            ▲
-#                  b = a * a ───────┘
-# ```
-#
-# `out` depends on `a` in two ways, directly and through `b`. Two ways from one node to another are called a *diamond*.
-# Remember this one.
+# minihybrid can draw such a graph, so let us build the same there and look at it.
+
+# %%
+x_drawn = mh.tensor(0.7, requires_grad=True)
+a_drawn = mh.sin(x_drawn)
+mh.draw(a_drawn * (a_drawn * a_drawn), x=x_drawn)
+
+# %% [markdown]
+# `out`, the last box, depends on `a` in two ways, directly and through `b`. Two ways from one node to another are
+# called a *diamond*. Remember this one.
 #
 # ## Backward, the obvious way
 #
@@ -388,6 +388,9 @@ their_w1, their_b1 = mh.tensor(w1.array, requires_grad=True), mh.tensor(b1.array
 their_w2, their_b2 = mh.tensor(w2.array), mh.tensor(b2.array)  # not asked for
 hidden = mh.tanh(mh.tensor(inputs.array) @ their_w1 + their_b1)
 loss = mh.nn.cross_entropy(hidden @ their_w2 + their_b2, labels)
+mh.draw(loss, w1=their_w1, b1=their_b1)
+
+# %%
 their_grads = loss.backward()
 
 print("loss:", abs(loss.item() - loss_of_network().array))
@@ -397,8 +400,8 @@ print("is there a gradient of w2?", their_w2 in their_grads)
 
 # %% [markdown]
 # The two agree to the sixteenth digit. The last line is on purpose: minihybrid finds gradients for *leaves*, tensors
-# that were made with `requires_grad=True`, and spends nothing on any other. Our engine computes a gradient for
-# everything, even for the inputs, which nobody wants.
+# that were made with `requires_grad=True`, and spends nothing on any other; that is why the drawing knows nothing of
+# `w2`. Our engine computes a gradient for everything, even for the inputs, which nobody wants.
 #
 # ## It reads
 #

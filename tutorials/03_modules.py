@@ -76,7 +76,7 @@ for path, param in model.named_params().items():
 
 # %% [markdown]
 # The path says how to get there: field, index, field. The thirteen characters on the right are the *ParamId*. Its turn
-# comes soon.
+# comes soon. (The same as a table: `mh.summary(model)`.)
 #
 # ## A visitor reads
 #

@@ -308,8 +308,8 @@ plt.show()
 # %% [markdown]
 # Straight down, although training itself took no straight way (Goodfellow, Vinyals and Saxe saw this in 2015). A little
 # beyond the end the training loss even falls on, before it turns. Could one have *jumped*, then, instead of training?
-# This is the question behind the second half of this project, and [tutorial 9](09_prediction.ipynb) begins with it. Be
-# warned: the line was drawn *after* the end was known.
+# This is the question behind the second half of this project, and [tutorial 9](09_predicting_training.ipynb) begins
+# with it. Be warned: the line was drawn *after* the end was known.
 #
 # ### An optimizer in one line
 #
