@@ -16,13 +16,14 @@
 # You should have met the chain rule and cotangents, for example in [tutorial 1](01_autodiff.ipynb).
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
 import matplotlib.pyplot as plt
@@ -218,7 +219,7 @@ except mh.GradientError as error:
 # %%
 digits = mh.data.digits()
 ones = np.ones((len(digits), 1))
-inputs = mh.tensor(np.hstack([digits.inputs, ones]))  # the last column stands for the bias
+inputs = mh.tensor(np.hstack([digits.inputs, ones]))  # the last column is for the bias
 targets = mh.tensor(np.eye(10)[digits.targets])  # a row of 0s with a 1 at the digit
 
 
@@ -262,7 +263,8 @@ for share in (0.5, 0.99, 1.05):
         weights = weights - share * limit * gradient
         losses.append(value.item())
     right = (inputs @ weights).numpy().argmax(axis=1) == digits.targets
-    mh.plot.learning_curve(axes, losses, keep=0, label=f"{share} of the limit: {right.mean():.0%} read")
+    label = f"{share} of the limit: {right.mean():.0%} read"
+    mh.plot.learning_curve(axes, losses, keep=0, label=label)
 axes.set_ylim(0.02, 10)
 axes.legend(loc="center right")
 plt.show()
@@ -315,7 +317,10 @@ except mh.DeviceError:
 
 rng = mh.Rng(0)
 moons = mh.data.moons(rng, 600).to(device)
-layers = [mh.nn.LinearConfig(2, 16).init(rng, device), mh.nn.LinearConfig(16, 2).init(rng, device)]
+layers = [
+    mh.nn.LinearConfig(2, 16).init(rng, device),
+    mh.nn.LinearConfig(16, 2).init(rng, device),
+]
 model = mh.nn.Sequential([layers[0], squareplus, layers[1]])
 optim = mh.optim.Adam()
 
@@ -326,12 +331,12 @@ for _ in range(400):
 print(f"loss {loss.item():.4f} on {device.name}")
 
 # %%
-grid = np.stack(np.meshgrid(np.linspace(-1.5, 2.5, 120), np.linspace(-1, 1.5, 90)), axis=-1)
-logits = model.valid()(mh.tensor(grid.reshape(-1, 2).astype("float32"), device=device))
-share = mh.softmax(logits, axis=1).numpy()[:, 1].reshape(grid.shape[:2])
+x, y = np.meshgrid(np.linspace(-1.5, 2.5, 120), np.linspace(-1, 1.5, 90))
+grid = mh.tensor(np.stack([x.ravel(), y.ravel()], axis=1), "float32", device)
+share = mh.softmax(model.valid()(grid), axis=1).numpy()[:, 1].reshape(x.shape)
 
 figure, axes = plt.subplots()
-lines = axes.contour(grid[..., 0], grid[..., 1], share, levels=[0.05, 0.5, 0.95], colors=mh.plot.INK)
+lines = axes.contour(x, y, share, levels=[0.05, 0.5, 0.95], colors=mh.plot.INK)
 axes.clabel(lines, fmt=lambda level: f"{level:.0%}")
 places, kinds = device.host(moons.inputs), device.host(moons.targets)
 for kind, marker in enumerate("o^"):
@@ -410,7 +415,8 @@ plt.show()
 #     return x + t * (y - x)
 #
 #
-# x, y, t = mh.tensor([[1.0], [2.0], [3.0]]), mh.tensor([1.0, 2.0, 3.0, 4.0]), mh.tensor(0.3)
+# x, y = mh.tensor([[1.0], [2.0], [3.0]]), mh.tensor([1.0, 2.0, 3.0, 4.0])
+# t = mh.tensor(0.3)
 # assert mh.gradcheck(lerp, x, y, t, order=2)
 # assert mh.gradcheck(lerp, x, y)  # t is a plain number here: its formula never runs
 # ```
