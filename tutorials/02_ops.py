@@ -26,6 +26,8 @@ if importlib.util.find_spec("minihybrid") is None:
     subprocess.check_call(install)
 
 # %%
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -72,10 +74,12 @@ print(len(mh.ops.registry), "ops in all")
 #
 # *Squareplus* is an activation function, a smooth relative of relu (Barron 2021):
 #
-# $$\text{squareplus}(x) = \frac{x + \sqrt{x^2 + 4}}{2}$$
+# ```text
+# squareplus(x) = (x + √(x² + 4)) / 2
+# ```
 #
-# Its slope is $\frac12\left(1 + \frac{x}{\sqrt{x^2+4}}\right)$. The root can be had from the result, $\sqrt{x^2+4} =
-# 2\,\text{out} - x$, and then the slope is simply out / (2 out - x). (Try it on paper; it is two lines.)
+# Its slope is (1 + x / √(x² + 4)) / 2. The root can be had from the result: √(x² + 4) = 2 out − x. With that, the slope
+# is simply out / (2 out − x). (Try it on paper; it is two lines.)
 
 
 # %%
@@ -103,7 +107,13 @@ print("squareplus" in mh.ops.registry)
 # `mh.gradcheck` compares a gradient with central differences, in float64, along random directions. Let us give it the
 # formula that you have just seen, and one with a mistake that is easy to make: the factor 1/2 forgotten.
 
+
 # %%
+def tell(error):
+    """Print a long sentence on several lines."""
+    print(textwrap.fill(str(error), 80))
+
+
 points = mh.tensor([-2.0, 0.0, 3.0])
 print("ours:", mh.gradcheck(squareplus, points))
 
@@ -116,7 +126,7 @@ def squareplus_with_a_mistake(x):
 try:
     mh.gradcheck(squareplus_with_a_mistake, points)
 except mh.GradientError as error:
-    print("with a mistake:", error)
+    tell(error)
 
 # %% [markdown]
 # The sentence names the element that is furthest off and both numbers there. (They are slopes times a random cotangent,
@@ -128,7 +138,7 @@ except mh.GradientError as error:
 try:
     mh.gradcheck(mh.relu, mh.tensor([-1.0, 0.0, 1.0]))
 except mh.GradientError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # Training with relu works all the same. The formula says 0 at the kink, and hardly any number hits it exactly. But
@@ -201,7 +211,7 @@ print("order 1:", mh.gradcheck(squareplus_cut, points))
 try:
     mh.gradcheck(squareplus_cut, points, order=2)
 except mh.GradientError as error:
-    print("order 2:", error)
+    tell(error)
 
 # %% [markdown]
 # The first derivative is right, and so training would work. The second is silently 0, as if the slope were a constant.
@@ -246,7 +256,7 @@ for i in range(8):
     stretched = product(start, v)
     curvature = (v * stretched).sum().item()
     v = stretched
-    print(f"after {i + 1} products: {curvature:.6f}")
+    print(f"product {i + 1}: {curvature:.6f}")
 
 # %% [markdown]
 # So the limit should be at 2 / λ. **Predict**: what will a learning rate 1 % below the limit do, and one 5 % above?

@@ -27,6 +27,7 @@ if importlib.util.find_spec("minihybrid") is None:
     subprocess.check_call(install)
 
 # %%
+import textwrap
 from itertools import islice
 
 import matplotlib.pyplot as plt
@@ -92,6 +93,11 @@ def accuracy(model):
     return (guesses == valid.targets).mean()
 
 
+def tell(error):
+    """Print a long sentence on several lines."""
+    print(textwrap.fill(str(error), 80))
+
+
 batches = mh.data.DataLoader(train, 8, mh.Rng(1)).forever()
 best = model
 model = one_step(model, optim, next(batches), lr=4.0)
@@ -99,7 +105,7 @@ model = one_step(model, optim, next(batches), lr=4.0)
 try:
     accuracy(best)
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # The mistake is an error now, at the first occasion, and the sentence says which line took the model (`In[4]:7` is line
@@ -159,7 +165,7 @@ model = optim.step(0.1, model, GradientsParams.from_grads(one.backward(), model)
 try:
     two.backward()
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # (`create_graph=True` keeps the graph, which a backward pass otherwise consumes; the two losses share a part of it.
@@ -182,7 +188,7 @@ model = optim.step(0.1, model, mean)
 try:
     model = optim.step(0.1, model, mean)
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # ## Borrowing
@@ -198,7 +204,7 @@ model = one_step(model, optim, next(batches), lr=4.0)
 try:
     view(mh.Tensor(valid.inputs[:1]))
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # ## What it costs
@@ -235,7 +241,7 @@ print(b.weight)
 try:
     print(a.weight)
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # A living model finds its fields by the ordinary look-up, so it pays nothing. Only a dead one gets as far as

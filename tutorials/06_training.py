@@ -264,7 +264,7 @@ plt.show()
 # ## How far can you trust a number?
 #
 # The validation part has 360 images. A network that reads 97 % of *all* digits correctly will sometimes get 96 % or 98
-# % of these. By how much do such counts vary? By about $\sqrt{p\,(1-p)/n}$, the *standard error*. And a different seed,
+# % of these. By how much do such counts vary? By about √(p (1 − p) / n), the *standard error*. And a different seed,
 # for the first weights and the order of the batches, gives a different network. **Predict**: how far apart are the best
 # and the worst of eight seeds?
 
