@@ -9,6 +9,7 @@ from minihybrid.autodiff.alias import carry as carry
 from minihybrid.autodiff.check import GradientError as GradientError, gradcheck as gradcheck
 from minihybrid.autodiff.checkpoint import checkpoint as checkpoint
 from minihybrid.autodiff.debug import debug as debug
+from minihybrid.autodiff.draw import Drawing as Drawing, draw as draw
 from minihybrid.autodiff.functional import (
     grad as grad,
     hessian_vector_product as hessian_vector_product,
@@ -25,6 +26,7 @@ from minihybrid.device import Device as Device, DeviceError as DeviceError
 from minihybrid.module import (
     Buffer as Buffer,
     LoadReport as LoadReport,
+    ModelSummary as ModelSummary,
     Module as Module,
     ModuleMapper as ModuleMapper,
     ModuleVisitor as ModuleVisitor,
@@ -35,6 +37,7 @@ from minihybrid.module import (
     save as save,
     save_torch as save_torch,
     seed_param_ids as seed_param_ids,
+    summary as summary,
 )
 from minihybrid.rng import Rng as Rng
 
@@ -45,13 +48,14 @@ if TYPE_CHECKING:
         hybrid as hybrid,
         nn as nn,
         optim as optim,
+        plot as plot,
         train as train,
     )
     from minihybrid.train.compiled import compile as compile
 
 __version__ = "0.1.0"
 
-_FLOORS_ABOVE = ("data", "distributed", "hybrid", "nn", "optim", "train")
+_FLOORS_ABOVE = ("data", "distributed", "hybrid", "nn", "optim", "plot", "train")
 
 
 def __getattr__(name: str) -> Any:

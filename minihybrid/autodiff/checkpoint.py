@@ -27,7 +27,7 @@ class _Streams:
     def visit_param(self, path: str, value: Any) -> None:
         pass
 
-    visit_buffer = enter_module = exit_module = visit_param
+    visit_tied = visit_buffer = enter_module = exit_module = visit_param
 
 
 class _Bookmark:

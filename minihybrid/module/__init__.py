@@ -9,4 +9,5 @@ from minihybrid.module.param import (
     seed_param_ids as seed_param_ids,
 )
 from minihybrid.module.record import LoadReport as LoadReport, RecordError as RecordError, save as save
+from minihybrid.module.summary import ModelSummary as ModelSummary, summary as summary
 from minihybrid.module.visitor import ModuleMapper as ModuleMapper, ModuleVisitor as ModuleVisitor

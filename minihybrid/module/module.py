@@ -213,12 +213,35 @@ class Module:
     def __repr__(self) -> str:
         if "_moved" in self.__dict__:
             return f"{type(self).__name__}(consumed)"
-        body = ", ".join(f"{name}={_brief(value)}" for name, value in _fields(self))
-        return f"{type(self).__name__}({body})"
+        return _written(self)
 
 
-def _brief(value: Any) -> str:
-    return f"{type(value).__name__}{value.shape}" if isinstance(value, Tensor) else repr(value)
+_WIDTH = 80
+
+
+def _written(value: Any, indent: int = 0) -> str:
+    """A value as source would write it, tensors by their shapes: on one line if there is room, else a part a line."""
+    if isinstance(value, Tensor):
+        frozen = isinstance(value, Param) and not value.trainable
+        return f"{type(value).__name__}{value.shape}{' frozen' if frozen else ''}"
+    if isinstance(value, Rng):
+        return "Rng(...)"  # its state says nothing to a reader
+    if isinstance(value, Module):
+        opening, closing = f"{type(value).__name__}(", ")"
+        parts = [(f"{name}=", item) for name, item in _fields(value)]
+    elif isinstance(value, Mapping):
+        opening, closing, parts = "{", "}", [(f"{key!r}: ", item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        (opening, closing), parts = "[]" if isinstance(value, list) else "()", [("", item) for item in value]
+    else:
+        return repr(value)
+    comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
+    line = opening + ", ".join(head + _written(item) for head, item in parts) + comma + closing
+    if indent + len(line) <= _WIDTH and "\n" not in line:
+        return line
+    inside = indent + 2
+    lines = [" " * inside + head + _written(item, inside) + ",\n" for head, item in parts]
+    return f"{opening}\n{''.join(lines)}{' ' * indent}{closing}"
 
 
 @savable
@@ -392,6 +415,8 @@ def _visit(value: Any, path: str, visitor: ModuleVisitor, seen: set[Any]) -> Non
         if value.id not in seen:
             seen.add(value.id)
             visitor.visit_param(path, value)
+        else:
+            visitor.visit_tied(path, value)
     elif isinstance(value, Buffer):
         visitor.visit_buffer(path, value)
     elif isinstance(value, Rng):

@@ -1,6 +1,7 @@
 """The two ways to walk a module: a visitor reads, a mapper rebuilds. Both are told each thing's path.
 
-A tied parameter is met once, at its first path; a mapper's answer for it stands at all its paths.
+A tied parameter is met once, at its first path (a visitor can ask for the others, too); a mapper's answer for it stands
+at all its paths.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class ModuleVisitor:
 
     def visit_param(self, path: str, param: Param) -> None:
         """Called for each parameter."""
+
+    def visit_tied(self, path: str, param: Param) -> None:
+        """Called for each further path of a parameter."""
 
     def visit_buffer(self, path: str, buffer: Buffer) -> None:
         """Called for each buffer."""

@@ -65,6 +65,34 @@ def test_unknown_fields_and_repr(tree: Any) -> None:
     assert tree != tree.clone()
 
 
+def test_a_large_model_is_shown_a_part_a_line(tree: Any) -> None:
+    class Shapes(mh.Module):
+        shape: tuple[int, ...]
+        weight: mh.Param
+        rng: mh.Rng
+
+    assert repr(Shapes((3,), mh.Param(np.zeros(3)).freeze(), mh.Rng(0))) == (
+        "Shapes(shape=(3,), weight=Param(3,) frozen, rng=Rng(...))"
+    )
+    expected = """\
+Tree(
+  layers=[
+    Affine(weight=Param(3, 4), bias=Param(4,), training=True),
+    Affine(weight=Param(4, 2), bias=Param(2,), training=True),
+  ],
+  pair=(
+    Affine(weight=Param(2, 2), bias=Param(2,), training=True),
+    Affine(weight=Param(2, 2), bias=Param(2,), training=True),
+  ),
+  table={'scale': Param(2,)},
+  mean=Buffer(3,),
+  rng=Rng(...),
+  rate=0.5,
+  name=None,
+)"""
+    assert repr(tree) == expected
+
+
 # Ids
 
 

@@ -87,6 +87,23 @@ def test_a_mapper_rebuilds_with_the_same_structure(tree: Any) -> None:
     assert (type(mapped.layers), type(mapped.pair).__name__, mapped.rate, mapped.name) == (list, "Pair", 0.5, None)
 
 
+def test_the_other_paths_of_a_tied_parameter_can_be_asked_for() -> None:
+    class Paths(mh.ModuleVisitor):
+        def __init__(self) -> None:
+            self.first: list[str] = []
+            self.further: list[tuple[str, mh.Param]] = []
+
+        def visit_param(self, path: str, param: mh.Param) -> None:
+            self.first.append(path)
+
+        def visit_tied(self, path: str, param: mh.Param) -> None:
+            self.further.append((path, param))
+
+    param = mh.Param(np.eye(2))
+    found = Tied(param, param).visit(Paths())
+    assert found.first == ["encoder"] and found.further == [("decoder", param)]
+
+
 def test_tied_parameters_are_met_once() -> None:
     w = mh.Param(np.eye(2, dtype="f"))
     model = Tied(w, w)
