@@ -238,7 +238,7 @@ def _without_arrays(tree: Any, pointer: str, arrays: dict[str, Any]) -> Any:
         return {key: _without_arrays(item, f"{pointer}/{_escaped(key)}", arrays) for key, item in tree.items()}
     if type(tree) is list:
         return [_without_arrays(item, f"{pointer}/{i}", arrays) for i, item in enumerate(tree)]
-    if getattr(tree, "dtype", None) not in _CODES:
+    if getattr(tree, "dtype", None) not in _CODES or isinstance(tree, np.generic):
         raise TypeError(f"a checkpoint cannot hold the {type(tree).__name__} in {pointer or 'its state'}.")
     device = Device.of(tree)
     arrays[pointer] = device.host(tree)

@@ -50,9 +50,10 @@ class Checkpoints:
     best: bool = True
     config: dict[str, Any] | None = None
     _losses: dict[int, float] = field(default_factory=dict, init=False, repr=False)  # of those that are there
-    _saved_at: float = field(default_factory=monotonic, init=False, repr=False)
+    _saved_at: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._saved_at = monotonic()
         for name, value, least in (("every", self.every, 1), ("keep", self.keep, 1)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise ValueError(f"Checkpoints: {name} is {value!r}; expected an integer of at least {least}.")
