@@ -392,7 +392,7 @@ def _root(array: np.ndarray) -> np.ndarray:
     return array
 
 
-class ndarray:  # noqa: N801
+class ndarray:
     """cupy.ndarray. NumPy sees nothing of the memory inside: there is no __array_interface__, and no buffer."""
 
     __slots__ = ("_array", "_memory", "base")
@@ -995,8 +995,9 @@ def _module(name: str, **contents: Any) -> types.ModuleType:
 
 
 _functions = {name: _made(name, given) for name, given in _parsed(FUNCTIONS).items() if name != "asnumpy"}
-for _name in ("shape", "ndim", "result_type", "iscomplexobj", "may_share_memory", "shares_memory"):  # give no arrays
-    _functions[_name] = lambda *args, function=getattr(np, _name), **options: function(*map(_bare, args), **options)
+for _known in (np.shape, np.ndim, np.result_type, np.iscomplexobj, np.may_share_memory, np.shares_memory):
+    _functions[_known.__name__] = lambda *args, known=_known, **options: known(*map(_bare, args), **options)
+_functions["sinc"] = _made("sinc", inspect.signature(lambda x: x))  # one of CuPy's ufuncs, and none of NumPy's
 for _name, _given in _parsed(METHODS).items():
     setattr(ndarray, _name, _method_made(_name, _given))
 
@@ -1012,7 +1013,8 @@ cupy: Any = _module(
     is_available=lambda: _cuda.is_available(),
     linalg=types.SimpleNamespace(),
     ndarray=ndarray,
-    **{name: getattr(np, name) for name in "float16 float32 float64 int32 int64 uint8 uint32 uint64 bool_ pi".split()},
+    **{kind: getattr(np, kind) for kind in ("float16", "float32", "float64", "int32", "int64", "uint8", "uint32")},
+    **{kind: getattr(np, kind) for kind in ("uint64", "bool_", "pi", "inf", "nan", "newaxis")},
     **{name: _Ufunc(name) for name in UFUNCS.split()},
 )
 cupy.abs, cupy.mod, cupy.true_divide = cupy.absolute, cupy.remainder, cupy.divide
