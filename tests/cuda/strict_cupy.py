@@ -572,10 +572,15 @@ class ndarray:
         index, picks = _index(index)
         if isinstance(value, ndarray):
             _require_here(value)
-            self._array[index] = value._array
         elif picks:
             _uploaded("setitem", np.asarray(value))
-            self._array[index] = value
+        if picks:
+            # Of several values for one place any may stay, so here it is the first, and NumPy's the last.
+            places = np.arange(self.size).reshape(self.shape)[index]
+            values = np.broadcast_to(_bare(value), places.shape)
+            self._array.flat[places.ravel()[::-1]] = values.ravel()[::-1]
+        elif isinstance(value, ndarray):
+            self._array[index] = value._array
         else:
             _wrapped(self._array[_to_the_end(index)], self).fill(value)
 

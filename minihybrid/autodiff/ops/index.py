@@ -13,7 +13,7 @@ from minihybrid.autodiff.ops.embedding import add_at, segment_sum
 from minihybrid.autodiff.ops.shape import broadcast_to, ravel
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
-from minihybrid.device import on_cpu
+from minihybrid.device import Device, on_cpu
 
 # Anywhere in an array, by NumPy's rules for x[index]
 
@@ -83,9 +83,25 @@ def _is_mask(part: Any) -> bool:
 
 @op(x=lambda g, index: index_set(g, index, 0), values=lambda g, index: _last_written(g, index))
 def _index_set(x: Any, index: Any, values: Any) -> Any:
+    if not on_cpu(x) and np.ndim(values) and not _names_no_position_twice(index):
+        picked = x[index]
+        if picked.size:
+            latest = opaque_call(_latest, picked, index, x.shape)
+            return np.where(latest < 0, x, np.broadcast_to(values, picked.shape).reshape(-1)[latest])
     out = x.copy()
     out[index] = values
     return out
+
+
+def _latest(picked: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """At each position of a shape, which of the elements picked by an index is the last there; -1 where none is."""
+    order = np.arange(picked.size, dtype=np.int32, like=picked).reshape(picked.shape)
+    latest = np.full_like(picked, -1, shape=shape, dtype=np.int32)
+    if on_cpu(picked):
+        latest[index] = order
+    else:  # which writes in any order
+        Device.of(latest).xp.maximum.at(latest, index, order)
+    return latest
 
 
 def index_set(x: Any, index: Any, values: Any) -> Any:
@@ -103,10 +119,9 @@ def _last_written(g: Any, index: Any) -> Any:
     picked = getitem(g, index)
     if _names_no_position_twice(index):
         return picked
-    array = g.array if isinstance(g, Tensor) else g
-    order = np.arange(picked.size, like=array).reshape(picked.shape)
-    latest = np.zeros_like(array, shape=g.shape, dtype=order.dtype)
-    latest[index] = order
+    array = picked.array if isinstance(picked, Tensor) else picked
+    latest = opaque_call(_latest, array, index, g.shape)
+    order = np.arange(array.size, dtype=np.int32, like=array).reshape(array.shape)
     return picked * (latest[index] == order).astype(g.dtype)
 
 
