@@ -39,7 +39,9 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "RotaryEncoding": (nn.RotaryEncodingConfig(4), SEQUENCES),
     "Sequential": (nn.SequentialConfig((nn.LayerNormConfig(4), nn.ActivationConfig("gelu"))), SEQUENCES),
     "TransformerEncoderLayer": (nn.TransformerEncoderLayerConfig(4, 2, 8, norm_first=True), SEQUENCES),
-} | {f"Activation {name}": (nn.ActivationConfig(name), (3, 4)) for name in ("relu", "softmax", "hardswish", "softshrink")}
+} | {
+    f"Activation {name}": (nn.ActivationConfig(name), (3, 4)) for name in ("relu", "softmax", "hardswish", "softshrink")
+}
 
 
 def test_no_layer_is_forgotten() -> None:

@@ -154,7 +154,9 @@ def test_gradients_of_a_function(cuda: Device) -> None:
     assert mh.gradcheck(lambda x: mh.tanh(x).sum(), mh.tensor([0.1, 0.2], "float64", device=cuda), order=2)
     f = mh.checkpoint(lambda x: mh.exp(mh.sin(x)))
     leaf = x.require_grad()
-    np.testing.assert_allclose(f(leaf).sum().backward()[leaf].numpy(), (np.exp(np.sin(v := x.numpy())) * np.cos(v)), 1e-6)
+    np.testing.assert_allclose(
+        f(leaf).sum().backward()[leaf].numpy(), (np.exp(np.sin(v := x.numpy())) * np.cos(v)), 1e-6
+    )
 
 
 def test_tensors_show_where_they_are(cuda: Device) -> None:
