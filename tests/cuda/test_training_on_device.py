@@ -1,4 +1,4 @@
-"""Whole trainings on the CUDA device: what the CPU does, the data where the model is, and no more waiting than needed."""
+"""Whole trainings on the CUDA device: what the CPU does, and no more waiting for the device than needed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
