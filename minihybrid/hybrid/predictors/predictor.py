@@ -13,8 +13,10 @@ from minihybrid.config import Config
 from minihybrid.hybrid.memory import Demand, MemoryPlan
 from minihybrid.hybrid.verify import Verification
 from minihybrid.optim.optimizer import Optimizer
+from minihybrid.train.reading import later
 
 
+@later("loss")
 @dataclass(frozen=True, eq=False)
 class RealStep:
     """What a real step tells. The vectors are borrowed: copy what you keep.
@@ -39,7 +41,7 @@ class Prediction:
     `delta` [n] is to be added to the weights as they are. `est_steps` is how many real steps it stands for.
     `confidence` in [0, 1] is the predictor's own. `cost` is the passes over a vector [n] that were spent on it,
     observing included. Where probes should start from another point than the weights (an average of them, say),
-    `origin` [n] is that point.
+    `origin` [n] is that point. `finite`: the predictor has made sure that `delta` is, so that nobody has to look.
     """
 
     delta: Any
@@ -47,6 +49,7 @@ class Prediction:
     confidence: float = 1.0
     cost: float = 0.0
     origin: Any = None
+    finite: bool = False
 
 
 class Predictor(Protocol):
