@@ -442,7 +442,8 @@ class HybridTrainer(FullTrainer[M]):
         began = perf_counter()
         optimizer, weights = self.optimizer_wrapper.optimizer, self.model_wrapper.weights
         loss = vars(result)["loss"]  # which may still be on the device
-        step = RealStep(loss, result.learning_rate, weights, optimizer, self._start, self._gradient)
+        vectors, readings = (self._start, self._gradient), self.model_wrapper.readings
+        step = RealStep(loss, result.learning_rate, weights, optimizer, *vectors, readings)
         self.predictor.observe(step)
         self.ledger.history_seconds += perf_counter() - began
         if self.state is not None:

@@ -6,14 +6,14 @@ and never decides; it proposes a displacement, and says how that is to be verifi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
 from minihybrid.config import Config
 from minihybrid.hybrid.memory import Demand, MemoryPlan
 from minihybrid.hybrid.verify import Verification
 from minihybrid.optim.optimizer import Optimizer
-from minihybrid.train.reading import later
+from minihybrid.train.reading import Readings, later
 
 
 @later("loss")
@@ -23,7 +23,8 @@ class RealStep:
 
     `loss` was taken at the weights `start`, and `gradient` is its gradient there, before clipping (0 where a parameter
     has none); the optimizer's step led to `weights`. `start` and `gradient` are None for predictors that do not look at
-    gradients. All three are [n], of the model's dtype.
+    gradients. All three are [n], of the model's dtype. `readings` takes numbers that are not needed before the next
+    loss is read: they are read with it.
     """
 
     loss: float
@@ -32,6 +33,7 @@ class RealStep:
     optimizer: Optimizer
     start: Any = None
     gradient: Any = None
+    readings: Readings = field(default_factory=Readings)
 
 
 @dataclass(frozen=True, eq=False)
