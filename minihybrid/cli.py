@@ -139,13 +139,19 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace, ranks: Communicator) -> int:
-    resumes = options.resume is not None
-    stored: dict[str, Any] = {}
-    if resumes:
+    stored = None
+    if options.resume is not None:
         out, name = _located(options.resume, options.out)
         stored = read_config(out, name)
         options = _options_of(stored, name, out, options.display)
     device = _device(options.device)
+    with device.use():
+        return _train_on(device, options, ranks, stored)
+
+
+def _train_on(device: Device, options: argparse.Namespace, ranks: Communicator, stored: dict[str, Any] | None) -> int:
+    """The same; `stored` is the configuration of the run to go on with, if there is one."""
+    resumes = stored is not None
     fixed = Rng(DATA_SEED)
     data = load(options.dataset, options.data, fixed.split())
     if options.data is not None and not options.dataset.startswith("mnist"):
@@ -187,7 +193,7 @@ def _train(options: argparse.Namespace, ranks: Communicator) -> int:
         "network": json.loads(network.to_json()),
         "hybrid": None if hybrid is None else json.loads(hybrid.to_json()),
     }
-    if resumes:
+    if stored is not None:
         _require_as_it_was(stored, config, options.name)
     learner = Learner(trainer, batches, task.evaluate, options.steps, every)
     if ranks.size > 1:

@@ -73,7 +73,7 @@ class ParallelModel(ModelWrapper[M]):
     def evaluate(self, batch: Batch) -> float:
         """See `ModelWrapper`: the mean loss of all ranks' examples."""
         with self._failing_together(batch):
-            return self._mean(super().evaluate(batch) if self._local else 0.0)
+            return self._mean(float(super().evaluate(batch)) if self._local else 0.0)
 
     def backward(self) -> GradientInfo:
         """See `ModelWrapper`: the gradient of that mean."""

@@ -14,10 +14,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from minihybrid.autodiff.op import no_grad
-from minihybrid.autodiff.storage import PACKAGE, MovedError
+from minihybrid.autodiff.storage import PACKAGE, FlatGradient, MovedError
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.config import Config
 from minihybrid.data.dataset import Batch as Batch
+from minihybrid.device import on_cpu
 from minihybrid.hybrid.delta import WeightDelta, apply_deltas_to_model
 from minihybrid.module.module import Module, Snapshot, changed, pack
 from minihybrid.module.param import Buffer, ParamId
@@ -28,6 +29,7 @@ from minihybrid.optim.schedule import Constant, Schedule
 from minihybrid.rng import Rng
 from minihybrid.stateful import plain, restored
 from minihybrid.train.compiled import Compiled, compile
+from minihybrid.train.reading import Readings, Scalar, numbers
 
 M = TypeVar("M", bound=Module)
 
@@ -43,14 +45,28 @@ class ForwardFn(Protocol[M]):
 
 
 class GradientInfo:
-    """What a backward pass found. Each value is read from the device when it is first asked for, at any later time.
+    """What a backward pass found. Each value is read from a GPU when it is first asked for, at any later time.
 
-    `loss`; `gradient_norm`, the 2-norm of the whole gradient; `per_param_norms`, that of each part by str(ParamId).
+    `loss`; `gradient_norm`, the 2-norm of the whole gradient; `per_param_norms`, that of each part by str(ParamId): on
+    a GPU these are computed when they are asked for, which has to be before the optimizer's step.
     """
 
-    def __init__(self, loss: Tensor, squares: dict[ParamId, Any]) -> None:
-        """`squares` are the squared norms, as numbers on the device."""
-        self._loss, self._squares = loss, squares
+    def __init__(self, loss: Tensor, flat: FlatGradient, readings: Readings) -> None:
+        self._loss, self._flat = loss, flat
+        self._squares = self._by_parameter() if on_cpu(flat.vector) else None
+        if self._squares is not None:
+            square: Any = sum(self._squares.values(), np.float64(0))
+        elif all(flat.present):
+            square = np.vdot(flat.vector, flat.vector)
+        else:
+            square = sum(self._by_parameter().values())
+        self.gradient_norm = readings.later(np.sqrt(square))
+
+    def _by_parameter(self) -> dict[ParamId, Any]:
+        """The square of each norm, as a number on the device."""
+        flat = self._flat
+        found = zip(flat.storage.keys, flat.views, flat.present, strict=True)
+        return {key: np.vdot(view, view) for key, view, present in found if present}
 
     @cached_property
     def loss(self) -> float:
@@ -58,14 +74,16 @@ class GradientInfo:
         return float(self._loss.item())
 
     @cached_property
-    def gradient_norm(self) -> float:
-        """The 2-norm of the whole gradient."""
-        return math.sqrt(float(sum(self._squares.values(), np.float64(0))))
-
-    @cached_property
     def per_param_norms(self) -> dict[str, float]:
-        """The 2-norm of each parameter's gradient; parameters without one are left out."""
-        return {str(id): math.sqrt(square) for id, square in self._squares.items()}
+        """The 2-norm of each parameter's gradient; parameters without one are left out.
+
+        Raises MovedError, on a GPU, after a step has consumed the gradients.
+        """
+        squares = self._squares
+        if squares is None:
+            self._flat.require()
+            squares = self._by_parameter()
+        return {str(id): math.sqrt(square) for id, square in zip(squares, numbers(*squares.values()), strict=True)}
 
 
 class ModelWrapper(Generic[M]):
@@ -87,11 +105,12 @@ class ModelWrapper(Generic[M]):
     """
 
     def __init__(self, model: M, forward_fn: ForwardFn[M]) -> None:
-        pack(model)  # before the first backward pass, which then writes into one vector
+        storage = pack(model)  # before the first backward pass, which then writes into one vector
         self._cell: M | None = model
         self.forward_fn = forward_fn
         self._loss: Tensor | None = None
         self._gradients: GradientsParams | None = None
+        self.readings = Readings(storage.device)  # losses and norms that are still on a GPU
         self._found: GradientInfo | None = None  # what `backward` will say, where it is done already
         self._rngs: dict[str, Rng] = {}  # of the model with these fields: walking the tree each time would be slow
         self._buffers: dict[str, Buffer] = {}
@@ -123,7 +142,7 @@ class ModelWrapper(Generic[M]):
         Raises what the user's function raises, TypeError or ValueError if it returns anything but a model and one
         number, and ValueError if that is another model.
         """
-        model, fields, self.examples = self.model, self.model.__dict__, len(batch.inputs)
+        model, fields = self.model, self.model.__dict__
         self._forget()
         self._rewind = {path: rng.state() for path, rng in self._streams().items()}
         self._cell = None
@@ -137,6 +156,7 @@ class ModelWrapper(Generic[M]):
             if self._cell is None:
                 self._cell = _revived(model, fields)
                 self.cancel()
+        self.examples = len(batch.inputs)
         return loss
 
     def forward_compiled(self, batch: Batch) -> Tensor:
@@ -146,13 +166,14 @@ class ModelWrapper(Generic[M]):
         look at no value and use no number or array from outside, and returns the very model that it was given. Raises
         PlanError where a plan cannot repeat what it does, ValueError for another model, and what `forward` raises.
         """
-        model, fields, self.examples = self.model, self.model.__dict__, len(batch.inputs)
+        model, fields = self.model, self.model.__dict__
         self._forget()
         self._rewind = {path: rng.state() for path, rng in self._streams().items()}
         self._cell = None
         try:
             loss, gradients = self._compiled(model, batch, self.forward_fn)
             self._cell = model
+            self.examples = len(batch.inputs)
             self._found = self._kept(gradients, loss)
         finally:
             if self._cell is None:
@@ -160,12 +181,12 @@ class ModelWrapper(Generic[M]):
                 self.cancel()
         return loss  # type: ignore[no-any-return]
 
-    def evaluate(self, batch: Batch) -> float:
+    def evaluate(self, batch: Batch) -> Scalar:
         """The loss of a batch in evaluation mode: nothing is recorded, and no random number of the model is used up."""
-        self.examples = len(batch.inputs)
         with no_grad():
             _, loss = _checked(self.forward_fn(self.model.valid(), batch), viewed=True)
-        return float(loss.item())
+        self.examples = len(batch.inputs)
+        return self.readings.later(loss.array)
 
     def backward(self) -> GradientInfo:
         """The gradients of the last `forward`, kept for the optimizer; raises RuntimeError without one."""
@@ -183,11 +204,8 @@ class ModelWrapper(Generic[M]):
 
     def _kept(self, gradients: GradientsParams, loss: Tensor) -> GradientInfo:
         """Keep gradients for the optimizer; gives what `backward` says of them."""
-        storage = pack(self.model)
-        flat = gradients.flat(storage)
-        found = zip(storage.keys, flat.views, flat.present, strict=True)
         self._gradients = gradients
-        return GradientInfo(loss, {key: np.vdot(view, view) for key, view, present in found if present})
+        return GradientInfo(loss, gradients.flat(pack(self.model)), self.readings)
 
     def gradient_into(self, vector: Any) -> None:
         """Write the gradients of the last `backward` into a vector [n], 0 where a parameter has none."""

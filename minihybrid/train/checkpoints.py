@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from minihybrid.module.record import RecordError, write_whole
 from minihybrid.train.checkpoint import Checkpoint, CheckpointError, read, read_about, write
@@ -42,6 +42,8 @@ class Checkpoints:
     array([40, 40, 40])
     >>> folder.cleanup()
     """
+
+    writes: ClassVar[bool] = True
 
     folder: str | os.PathLike[str]
     every: int | None = None
@@ -172,15 +174,14 @@ class Checkpoints:
 class ReadCheckpoints(Checkpoints):
     """Those that another process writes: to go on from, for all processes of a run but one."""
 
+    writes = False
+
     def begin(self) -> None:
         """See `Checkpoints`: the other process looks."""
 
     def due(self, step: int, loss: float | None = None) -> bool:
         """See `Checkpoints`: never."""
         return False
-
-    def save(self, step: int, state: Any, loss: float | None = None) -> None:
-        """See `Checkpoints`: the other process does."""
 
 
 def _file(name: str) -> re.Match[str] | None:

@@ -6,7 +6,7 @@ import copy
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from types import FrameType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -21,6 +21,7 @@ from minihybrid.train.checkpoint import CheckpointError
 from minihybrid.train.checkpoints import Checkpoints
 from minihybrid.train.events import Ended, Evaluated, Event, Listener, Started, Stepped, Summary
 from minihybrid.train.metrics import Evaluation
+from minihybrid.train.reading import BLOCK
 from minihybrid.train.step import StepResult
 
 M = TypeVar("M", bound=Module)
@@ -54,7 +55,8 @@ class Learner(Generic[M]):
     `evaluate(model)` scores the model on data that the trainer never sees. NumPy's BLAS is held to one thread, because
     the products of small networks are slower with more. Ctrl-C ends the run after the step under way, and a second one
     in the middle of it, without a last evaluation; SIGTERM does what the first does. Listeners hear of the end either
-    way. What the trainer raises goes through.
+    way. What the trainer raises goes through. Where the numbers of a step are still on a GPU, listeners hear of up to
+    16 steps at a time.
 
     With `checkpoints`, the state of all that the run depends on is saved now and then, and at the end, however it ends:
     the trainer's, that of `batches`, and those of listeners that have one. `resume` then goes on in another process,
@@ -100,6 +102,7 @@ class Learner(Generic[M]):
     listeners: Sequence[Listener] = ()
     checkpoints: Checkpoints | None = None
     agree: Callable[[bool], bool] = bool
+    _held: list[Event] = field(default_factory=list, init=False, repr=False)
 
     def run(self) -> Summary:
         """Train, and say what it came to. Raises CheckpointError if the folder of checkpoints is another run's."""
@@ -110,8 +113,9 @@ class Learner(Generic[M]):
     def resume(self) -> Summary:
         """Go on from the latest checkpoint that is whole, or from the beginning where there is none yet.
 
-        Trainer, batches and listeners are as they were made for the run (or there are no listeners, as where another
-        process has them); only `steps`, `every` and the evaluation may be others. Raises CheckpointError if no checkpoint is whole, or if it does not fit them.
+        Trainer, batches and listeners are as they were made for the run (listeners where the checkpoints are written);
+        only `steps`, `every` and the evaluation may be others. Raises CheckpointError if no checkpoint is whole, or if
+        it does not fit them.
         """
         if self.checkpoints is None:
             raise ValueError("Learner: there is nothing to resume from; pass checkpoints=Checkpoints(folder).")
@@ -122,8 +126,8 @@ class Learner(Generic[M]):
             state = found.checkpoint.state
             summary, scored_at = restored(state["summary"]), state["scored_at"]
             parts = self._parts()
-            heard = {name for name in state["parts"] if name.startswith(LISTENER)} if not self.listeners else set()
-            if parts.keys() != state["parts"].keys() - heard or not isinstance(summary, Summary):
+            saved = {name for name in state["parts"] if self.checkpoints.writes or not name.startswith(LISTENER)}
+            if parts.keys() != saved or not isinstance(summary, Summary):
                 raise ValueError(f"it is of {', '.join(state['parts'])}, and these are {', '.join(parts)}.")
             for name, part in parts.items():
                 part.load_state_dict(state["parts"][name])
@@ -190,7 +194,8 @@ class Learner(Generic[M]):
         return evaluation.loss if evaluation is not None and self._scored_at == summary.steps else None
 
     def _save(self, summary: Summary) -> None:
-        if self.checkpoints is not None:
+        if self.checkpoints is not None and self.checkpoints.writes:
+            self._tell()  # what listeners have not heard, their states would not know
             parts = {name: part.state_dict() for name, part in self._parts().items()}
             state = {"summary": plain(summary), "scored_at": self._scored_at, "parts": parts}
             self.checkpoints.save(summary.steps, state, self._loss(summary))
@@ -208,8 +213,18 @@ class Learner(Generic[M]):
         return parts | {f"{LISTENER} {i}": listener for i, listener in enumerate(listening)}
 
     def _emit(self, event: Event) -> None:
-        for listener in self.listeners:
-            listener(event)
+        """Tell the listeners; of steps whose numbers are still on a GPU together with those that follow."""
+        self._held.append(event)
+        waits = isinstance(event, Stepped) and not event.result.known
+        if not waits or len(self._held) >= BLOCK:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the listeners what they have not heard yet."""
+        held, self._held = self._held, []
+        for event in held:
+            for listener in self.listeners:
+                listener(event)
 
 
 class _Interrupt:
