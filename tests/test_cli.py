@@ -489,12 +489,12 @@ def test_minutes_are_another_measure(elsewhere):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_process_goes_on_in_another(elsewhere, number):
-    options = ["--hidden", "8", "--steps", "4000", "--every", "400"]
+    options = ["--hidden", "8", "--steps", "1500", "--every", "150"]
     argv = ["train", *options, "--checkpoint-every", "1000", "--name", "x"]
     run = f"import sys; from minihybrid.cli import main; sys.exit(main({argv}))"
     with started(run, elsewhere) as process:
-        while not process.stdout.readline().startswith("step  "):
-            pass
+        while not (line := process.stdout.readline()).startswith("step  "):
+            assert line, process.stderr.read()
         process.send_signal(number)
         out, err = process.communicate()
     assert (process.returncode, err) == (130, "") and "interrupted" in out and runs(elsewhere) == ["x"]
