@@ -247,6 +247,15 @@ def test_what_is_not_there_cannot_be_taken_up(tmp_path):
         read_config(tmp_path, "empty")
 
 
+def test_a_folder_of_runs_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.is_dir", refuse)
+    with pytest.raises(RunError, match=r"cannot be read: Permission denied\."):
+        read_config(tmp_path, "first")
+
+
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000])
 def test_a_damaged_configuration_is_named(tmp_path, content):
     left(tmp_path)
