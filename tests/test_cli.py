@@ -17,7 +17,7 @@ from minihybrid.cli import DATA_SEED, main
 from minihybrid.compare import Suite
 from minihybrid.compare.race import race
 from minihybrid.nn import MLPConfig
-from minihybrid.train import Task
+from minihybrid.train import Evaluated, Task
 
 SHORT = ["--hidden", "8", "--steps", "130", "--plain"]  # long enough for one prediction
 
@@ -436,3 +436,185 @@ def imported(statement):
 def test_importing_needs_numpy_alone(module):
     numpy = imported("import numpy, numpy.random")  # which brings modules of other names along
     assert imported(f"import {module}") - numpy == {"minihybrid"}
+
+
+# Checkpoints
+
+
+def told(folder):
+    """The metrics of a run, but for what it took by the clock."""
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    times = ("seconds", "cpu_seconds", "history_seconds", "prediction_seconds")
+    return [{key: value for key, value in entry.items() if key not in times} for entry in entries]
+
+
+KEEPING = ["--checkpoint-every", "20"]
+
+
+@pytest.mark.parametrize("options", [[], ["--trainer", "full", "--compile"], ["--batch-size", "1294", "--clip", "1"]])
+def test_a_run_that_was_killed_goes_on_to_its_own_end(elsewhere, options, monkeypatch, capsys):
+    assert main(["train", *SHORT, *options, "--name", "whole"]) == 0
+    with monkeypatch.context() as patch:
+
+        def die(self, event):
+            if isinstance(event, Evaluated) and event.steps == 84:
+                raise SystemExit(9)  # as far as the run can tell, nobody is there to clear up
+
+        patch.setattr("minihybrid.train.display.Plain.__call__", die)
+        with pytest.raises(SystemExit):
+            main(["train", *SHORT, *options, *KEEPING, "--name", "cut"])
+    assert runs(elsewhere) == [".cut.partial", "whole"]
+    assert main(["train", "--resume", "cut", "--plain"]) == 0
+    assert "130 steps, going on after 80" in capsys.readouterr().out
+    assert runs(elsewhere) == ["cut", "whole"] and weights("cut") == weights("whole")
+    assert told(elsewhere / "runs" / "cut") == told(elsewhere / "runs" / "whole")
+
+
+def test_a_run_is_found_by_its_folder_too(elsewhere, capsys):
+    assert main(["train", *SHORT, *KEEPING, "--name", "x", "--out", "kept/here"]) == 0
+    for found in (
+        ["--resume", "kept/here/x"],
+        ["--resume", "x", "--out", "kept/here"],
+        ["--resume", "kept/here/.x.partial/"],
+    ):
+        assert main(["train", *found]) == 2
+        assert "the run 'x' has ended; there is nothing to go on with." in capsys.readouterr().err
+
+
+def test_minutes_are_another_measure(elsewhere):
+    assert main(["train", *SHORT, "--checkpoint-every", "0.00001m", "--name", "x"]) == 0
+    kept = sorted(path.name for path in (elsewhere / "runs" / "x" / "checkpoints").iterdir())
+    assert {"latest", "step-128.safetensors", "step-129.safetensors", "step-130.safetensors"} <= set(kept)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_process_goes_on_in_another(elsewhere, number):
+    options = ["--hidden", "8", "--steps", "1500", "--every", "150"]
+    argv = ["train", *options, "--checkpoint-every", "1000", "--name", "x"]
+    run = f"import sys; from minihybrid.cli import main; sys.exit(main({argv}))"
+    with started(run, elsewhere) as process:
+        while not (line := process.stdout.readline()).startswith("step  "):
+            assert line, process.stderr.read()
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert (process.returncode, err) == (130, "") and "interrupted" in out and runs(elsewhere) == ["x"]
+    first = told(elsewhere / "runs" / "x")
+    assert first[-1]["interrupted"]
+    assert main(["train", "--resume", "x", "--quiet"]) == 0
+    assert main(["train", *options, "--quiet", "--name", "whole"]) == 0
+    assert weights("x") == weights("whole") and told(elsewhere / "runs" / "x") == told(elsewhere / "runs" / "whole")
+
+
+def test_a_damaged_checkpoint_falls_back_and_says_so(elsewhere, capsys):
+    cut(elsewhere)
+    path = elsewhere / "runs" / ".x.partial" / "checkpoints" / (latest := newest(elsewhere))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main(["train", "--resume", "x", "--plain"]) == 0
+    out = capsys.readouterr().out
+    assert f"{latest} is damaged or cut short" in out and "going on from" in out
+    assert main(["train", *SHORT, "--name", "whole"]) == 0 and weights("x") == weights("whole")
+
+
+def newest(folder):
+    return (folder / "runs" / ".x.partial" / "checkpoints" / "latest").read_text()
+
+
+def cut(folder, name="x"):
+    """A run that an error has ended, with checkpoints."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def fail(self, event):
+            if isinstance(event, Evaluated) and event.steps == 84:
+                raise mh.train.RunError("the lights went out.")
+
+        patch.setattr("minihybrid.train.display.Plain.__call__", fail)
+        assert main(["train", *SHORT, *KEEPING, "--name", name]) == 2
+
+
+def test_an_error_that_ends_a_run_says_how_to_go_on(elsewhere, capsys):
+    cut(elsewhere)
+    err = capsys.readouterr().err
+    assert err == "minihybrid: the lights went out. What it has learned is kept: minihybrid train --resume x.\n"
+
+
+BAD_RESUME = [
+    (["--resume", "x", "--lr", "0.1"], "--resume goes on with the run's own options; leave --lr out."),
+    (
+        ["--resume=x", "--checkpoint-every=5"],
+        "--resume goes on with the run's own options; leave --checkpoint-every out.",
+    ),
+    (["--resume", "y"], "there is no run 'y' in runs; not ended are x."),
+    (["--resume", "../x"], "there is no run 'x' in ..."),
+    (["--resume", ""], "'' cannot name a run"),
+    (["--name", "x"], "(or go on with it: --resume x)"),
+    (
+        ["--checkpoint-every", "0"],
+        "--checkpoint-every: '0' is no whole number of steps from 1 on, and no minutes, as in 10m.",
+    ),
+    (["--checkpoint-every", "-3"], "'-3' is no whole number of steps"),
+    (["--checkpoint-every", "m"], "'m' is no whole number of steps"),
+    (["--checkpoint-every", "-1m"], "'-1m' is no whole number of steps"),
+    (["--checkpoint-every", "1h"], "'1h' is no whole number of steps"),
+]
+
+
+@pytest.mark.parametrize(("argv", "sentence"), BAD_RESUME, ids=[" ".join(argv) for argv, _ in BAD_RESUME])
+def test_bad_input_to_checkpoints_ends_in_one_sentence(elsewhere, argv, sentence, capsys):
+    cut(elsewhere)
+    capsys.readouterr()
+    before = sorted(path.name for path in elsewhere.rglob("*"))
+    assert main(["train", *argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("minihybrid: ") and err.count("\n") == 1 and sentence in err
+    assert sorted(path.name for path in elsewhere.rglob("*")) == before
+
+
+def config(change):
+    """Damage to the configuration of a run."""
+
+    def damage(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+    return damage
+
+
+def checkpoints(content):
+    def damage(folder):
+        for path in (folder / "checkpoints").glob("step-*"):
+            path.write_bytes(content)
+
+    return damage
+
+
+DAMAGE = {
+    "no JSON": (
+        lambda folder: (folder / "config.json").write_text("{"),
+        "config.json is damaged: expected a JSON object",
+    ),
+    "a bad option": (
+        config({"steps": -1}),
+        "the configuration of the run 'x' is damaged: --steps: '-1' is no whole number",
+    ),
+    "an option of another kind": (config({"hidden": {"a": 1}}), "is damaged: --hidden: "),
+    "no checkpoints": (config({"checkpoint_every": None}), "the run 'x' kept no checkpoints to go on from"),
+    "another network": (config({"hidden": [9]}), "with another 'network' than minihybrid"),
+    "other settings": (config({"hybrid": {"type": "HybridConfig"}}), "with another 'hybrid' than minihybrid"),
+    "empty checkpoints": (checkpoints(b""), "can be read: the checkpoint"),
+    "noise": (checkpoints(b"noise" * 100), "can be read: the checkpoint"),
+    "no metrics": (lambda folder: (folder / "metrics.jsonl").write_text(""), "metrics.jsonl has 0 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_run_ends_in_one_sentence_and_is_left_as_it_is(elsewhere, name, capsys):
+    damage, sentence = DAMAGE[name]
+    cut(elsewhere)
+    folder = elsewhere / "runs" / ".x.partial"
+    damage(folder)
+    capsys.readouterr()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert main(["train", "--resume", "x", "--quiet"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("minihybrid: ") and err.count("\n") == 1 and sentence in err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -231,10 +231,13 @@ def read_config(runs: str | os.PathLike[str], name: str) -> dict[str, Any]:
 
 def _found(runs: Path, name: str) -> Path:
     """The folder of a run, under way or ended."""
-    for path in (runs / f".{name}.partial", runs / name):
-        if path.is_dir():
-            return path
-    there = sorted(path.name[1 : -len(".partial")] for path in runs.glob(".*.partial"))
+    try:
+        for path in (runs / f".{name}.partial", runs / name):
+            if path.is_dir():
+                return path
+        there = sorted(path.name[1 : -len(".partial")] for path in runs.glob(".*.partial"))
+    except OSError as error:
+        raise RunError(f"{runs} cannot be read: {_reason(error)}.") from None
     known = f"; not ended are {', '.join(there)}" if there else ""
     raise RunError(f"there is no run {name!r} in {runs}{known}.")
 

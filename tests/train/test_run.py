@@ -5,7 +5,18 @@ import json
 import pytest
 
 import minihybrid as mh
-from minihybrid.train import Ended, Evaluated, Evaluation, RunError, RunFolder, Started, Stepped, StepResult, Summary
+from minihybrid.train import (
+    Ended,
+    Evaluated,
+    Evaluation,
+    RunError,
+    RunFolder,
+    Started,
+    Stepped,
+    StepResult,
+    Summary,
+    read_config,
+)
 
 
 @pytest.fixture
@@ -123,3 +134,131 @@ def test_a_system_that_refuses_is_named(tmp_path, model, monkeypatch):
     ):
         folder(Ended(Summary(), model))
     assert names(tmp_path) == []
+
+
+# Taken up again
+
+
+def checkpointed(folder):
+    """What keeps a folder when it is left."""
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "step-3.safetensors").write_bytes(b"")
+
+
+def stepped(number):
+    return Stepped(StepResult(number, "full", 2.0, 0.1), seconds=0.5, cpu_seconds=0.4)
+
+
+def left(runs, steps=3, name="first"):
+    """A run that an error ended after its checkpoint and some steps more; gives the state of then."""
+    with pytest.raises(ZeroDivisionError), RunFolder(runs, {"lr": 0.1}, name=name) as folder:
+        folder(Started(9))
+        for number in range(steps):
+            folder(stepped(number))
+        checkpointed(folder)
+        state = folder.state_dict()
+        for number in range(steps, steps + 2):
+            folder(stepped(number))
+        raise ZeroDivisionError
+    return state
+
+
+def told(path):
+    return [json.loads(line).get("step") for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_with_checkpoints_stays_and_is_taken_up(tmp_path, model):
+    state = left(tmp_path)
+    assert names(tmp_path) == [".first.partial"] and told(tmp_path / ".first.partial") == [0, 1, 2, 3, 4]
+    assert read_config(tmp_path, "first") == {"lr": 0.1}
+    with RunFolder.reopen(tmp_path, "first") as folder:
+        folder.load_state_dict(state)
+        folder(Started(9, Summary(steps=3)))
+        for number in range(3, 6):
+            folder(stepped(number))
+        folder(Ended(Summary(), model))
+    assert names(tmp_path) == ["first"] and told(folder.path) == [0, 1, 2, 3, 4, 5, None]
+    assert names(folder.path) == ["checkpoints", "config.json", "metrics.jsonl", "model.safetensors"]
+
+
+def test_a_run_that_is_taken_up_before_its_first_checkpoint_tells_all_anew(tmp_path, model):
+    left(tmp_path)
+    with RunFolder.reopen(tmp_path, "first") as folder:
+        folder(Started(9))
+        folder(stepped(0))
+        folder(Ended(Summary(), model))
+    assert told(folder.path) == [0, None]
+
+
+def test_an_interrupted_run_is_taken_up_and_an_ended_one_is_not(tmp_path, model):
+    for interrupted in (True, False):
+        with RunFolder.reopen(tmp_path, "x") if not interrupted else RunFolder(tmp_path, {}, name="x") as folder:
+            folder(stepped(0))
+            if interrupted:
+                checkpointed(folder)
+            folder(Ended(Summary(interrupted=interrupted), model))
+        assert names(tmp_path) == ["x"]
+    with pytest.raises(RunError, match="the run 'x' has ended; there is nothing to go on with"):
+        RunFolder.reopen(tmp_path, "x")
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_run_that_was_killed_while_it_ended_is_taken_up(tmp_path, model, monkeypatch):
+    """Its metrics tell of the end, but it is not shown yet."""
+    left(tmp_path)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), RunFolder.reopen(tmp_path, "first") as folder:
+        monkeypatch.setattr("pathlib.Path.rename", die)
+        folder(Ended(Summary(interrupted=False), model))
+    monkeypatch.undo()
+    assert names(tmp_path) == [".first.partial"]
+    RunFolder.reopen(tmp_path, "first")._metrics.close()
+
+
+def test_only_one_process_is_at_work_on_a_run(tmp_path):
+    left(tmp_path)
+    with RunFolder.reopen(tmp_path, "first") as folder:
+        with pytest.raises(RunError, match="another process is at work on the run 'first'; wait until it ends"):
+            RunFolder.reopen(tmp_path, "first")
+        assert folder.resumable
+    with pytest.raises(RunError, match=r"being written in .*partial; .* \(or go on with it: --resume first\)\."):
+        RunFolder(tmp_path, {}, name="first")
+
+
+def test_metrics_that_are_shorter_than_they_were_do_not_fit(tmp_path):
+    state = left(tmp_path)
+    (tmp_path / ".first.partial" / "metrics.jsonl").write_bytes(b"")
+    with RunFolder.reopen(tmp_path, "first") as folder, pytest.raises(ValueError, match=r"metrics\.jsonl has 0 bytes"):
+        folder.load_state_dict(state)
+
+
+def test_what_is_not_there_cannot_be_taken_up(tmp_path):
+    left(tmp_path)
+    for call in (read_config, RunFolder.reopen):
+        with pytest.raises(RunError, match=r"there is no run 'second' in .*; not ended are first\."):
+            call(tmp_path, "second")
+        with pytest.raises(RunError, match="cannot name a run"):
+            call(tmp_path, "../first")
+    (tmp_path / ".empty.partial").mkdir()
+    with pytest.raises(RunError, match=r"the run 'empty' was killed before it began; delete .*\.empty\.partial\."):
+        read_config(tmp_path, "empty")
+
+
+def test_a_folder_of_runs_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.is_dir", refuse)
+    with pytest.raises(RunError, match=r"cannot be read: Permission denied\."):
+        read_config(tmp_path, "first")
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000])
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    left(tmp_path)
+    (tmp_path / ".first.partial" / "config.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"config\.json is damaged: expected a JSON object\."):
+        read_config(tmp_path, "first")
