@@ -10,7 +10,7 @@ from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import require_between
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
-from minihybrid.device import on_cpu
+from minihybrid.device import Device, on_cpu
 
 
 def _indices(op: str, indices: Any, rows: int) -> Any:
@@ -42,7 +42,7 @@ def _add_up(x: Any, indices: Any, out: Any) -> Any:
     out[...] = 0
     labels, rows = indices.reshape(-1), x.reshape(indices.size, *x.shape[indices.ndim :])
     if not on_cpu(x):  # CuPy adds with atomic operations, and has no reduceat
-        np.add.at(out, labels, rows)
+        add_at(out, labels, rows)
     elif labels.size:
         order = labels.argsort(kind="stable")
         labels = labels[order]
@@ -51,6 +51,13 @@ def _add_up(x: Any, indices: Any, out: Any) -> Any:
         starts = new.nonzero()[0]
         out[labels[starts]] = np.add.reduceat(rows[order], starts, axis=0)
     return out
+
+
+def add_at(out: Any, index: Any, x: Any) -> None:
+    """np.add.at; called by itself, it would not be CuPy's where an index is a tuple, which no array is."""
+    if not on_cpu(out) and out.dtype == np.int64:  # atomically CuPy adds unsigned ones alone, to the same bits
+        out = out.view(np.uint64)
+    Device.of(out).xp.add.at(out, index, x)
 
 
 def _embedding_weight(g: Any, weight_shape: tuple[int, ...], indices: Any, into: Any = None) -> Any:

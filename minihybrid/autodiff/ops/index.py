@@ -9,7 +9,7 @@ import numpy as np
 
 from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import as_operands, require_axis, require_between
-from minihybrid.autodiff.ops.embedding import segment_sum
+from minihybrid.autodiff.ops.embedding import add_at, segment_sum
 from minihybrid.autodiff.ops.shape import broadcast_to, ravel
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
@@ -57,7 +57,7 @@ def _index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     size = math.prod(shape)
     if not on_cpu(x) or x.dtype.kind != "f" or len(shape) < 2 or size > 8 * x.size:
         out = np.zeros_like(x, shape=shape)  # here it is fast, or there is little to add
-        np.add.at(out, index, x)
+        add_at(out, index, x)
         return out
     rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     if not isinstance(rows, tuple):
