@@ -15,6 +15,7 @@ import numpy as np
 
 from minihybrid.autodiff.trace import Call, arrays_in, arrays_within
 from minihybrid.device import Device, on_cpu
+from minihybrid.rng import Rng
 
 
 def why_not(call: Call) -> str:
@@ -23,7 +24,9 @@ def why_not(call: Call) -> str:
     name = getattr(function, "__name__", type(function).__name__)
     if any(map(on_cpu, arrays_in(call))):
         return f"{name} works with an array on the CPU"
-    if getattr(function, "__module__", "").startswith("minihybrid.kernels"):
+    if any(isinstance(arg, Rng) for arg in call.args):
+        return f"{name} takes numbers from a random stream on the host"
+    if (getattr(function, "__module__", None) or "").startswith("minihybrid.kernels."):
         return ""  # launchers there allocate nothing, and wait for nothing
     of = getattr(function, "__self__", function)
     if isinstance(of, np.ufunc):
@@ -35,7 +38,7 @@ def why_not(call: Call) -> str:
 
 
 _KERNELS = {
-    *(np.copyto, np.concatenate, np.stack, np.take, np.clip, np.where, np.round),
+    *(np.copyto, np.reshape, np.ravel, np.concatenate, np.stack, np.take, np.clip, np.where, np.round),
     *(np.sum, np.prod, np.max, np.min, np.mean, np.any, np.all, np.argmax, np.argmin),
 }
 
@@ -94,5 +97,6 @@ class Graph:
                     graph = self._stream.end_capture()
             self._graph = graph
         except Exception as error:  # CuPy's errors have no common class, and the step itself is sound
-            self.reason = f"the capture failed with {type(error).__name__}: {error}"
+            cause = error.__context__ or error  # what ended the capture, where that makes it invalid
+            self.reason = f"the capture failed with {type(cause).__name__}: {cause}"
             warnings.warn(f"a plan makes its calls one by one: {self.reason}", RuntimeWarning, stacklevel=3)

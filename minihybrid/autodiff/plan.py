@@ -21,6 +21,7 @@ import numpy as np
 from minihybrid.autodiff.graph import Graph, why_not
 from minihybrid.autodiff.trace import Call, Number, Trace, arrays_in, is_array, owner
 from minihybrid.device import Device, on_cpu
+from minihybrid.rng import Rng
 
 LINE = 64  # bytes of a line of the cache, at which arrays begin
 NUMBER = 16  # bytes between numbers that are copied to a GPU together: the largest dtype has as many
@@ -49,14 +50,15 @@ class Plan:
     ) -> None:
         kept = [*(array for _, array in inputs), *results]
         calls, constants = _without_constants(trace, _used(trace, kept))
+        gpu = next((Device.of(array) for call in calls for array in arrays_in(call) if not on_cpu(array)), None)
+        host, calls = ([], calls) if gpu is None else _host_first(calls)
         numbers = _Numbers(trace)
         stay = {id(owner(array)) for array in [*kept, *constants]} | set(trace.bound)
-        layout = _Layout(calls, stay, trace.empty.values())
+        layout = _Layout([*host, *calls], stay, trace.empty.values(), gpu)
         source = _Source(trace, parameters, {id(array) for _, array in inputs}, layout, numbers)
 
         text = source.text
-        gpu = _gpu(calls)
-        host, parts = ([], [_Part(calls)]) if gpu is None else _parted(calls, gpu)
+        parts = [_Part(calls)] if gpu is None else _parted(calls, gpu)
         body = [
             *_unless(checks(text)),
             *(f"{name} = {text(asked)}({', '.join(map(text, args))})" for name, asked, args in trace.asked_for),
@@ -122,23 +124,37 @@ class _Part:
         return [*map(source.line, self.calls)] if self.graph is None else [f"{source.text(self.graph)}()"]
 
 
-def _parted(calls: Sequence[Call], gpu: Device) -> tuple[list[Call], list[_Part]]:
-    """Calls on a GPU: those that only keep count of something, which can go before all others, and the others."""
-    host = [call for call in calls if not arrays_in(call)]
+def _host_first(calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
+    """What is done on the host alone, and the calls on the GPU.
+
+    The first are what keeps count of something, and what says where a random stream stands; they can be done before all
+    others, as they read nothing that these write.
+    """
+    host: list[Call] = []
+    others: list[Call] = []
+    touched: set[int] = set()
+    for call in calls:
+        arrays = {id(owner(array)) for array in arrays_in(call)}
+        draws = any(isinstance(arg, Rng) for arg in call.args)
+        if not arrays or (draws and not arrays & touched):
+            host.append(call)
+        else:
+            others.append(call)
+            touched |= arrays
+    return host, others
+
+
+def _parted(calls: Sequence[Call], gpu: Device) -> list[_Part]:
+    """Calls on a GPU, in parts that can be captured and parts that cannot."""
     parts = []
-    for stays_out, run in itertools.groupby(filter(arrays_in, calls), lambda call: bool(why_not(call))):
+    for stays_out, run in itertools.groupby(calls, lambda call: bool(why_not(call))):
         part = _Part([*run])
         if stays_out:
             part.reason = "; ".join(dict.fromkeys(map(why_not, part.calls)))
         elif len(part.calls) > 1:  # one is a launch as it is
             part.graph = Graph(gpu)
         parts.append(part)
-    return host, parts
-
-
-def _gpu(calls: Sequence[Call]) -> Device | None:
-    """The GPU that calls work on; None where all is on the CPU."""
-    return next((Device.of(array) for call in calls for array in arrays_in(call) if not on_cpu(array)), None)
+    return parts
 
 
 class _Numbers:
@@ -288,13 +304,12 @@ def _without_constants(trace: Trace, calls: Sequence[Call]) -> tuple[list[Call],
 class _Layout:
     """Where arrays live: those that are calculated on the way in one piece of memory, by turns; all others stay."""
 
-    def __init__(self, calls: Sequence[Call], stay: set[int], empty: Iterable[Any]) -> None:
+    def __init__(self, calls: Sequence[Call], stay: set[int], empty: Iterable[Any], gpu: Device | None) -> None:
         self._owners: dict[int, Any] = {}
         self._last: dict[int, int] = {}
         begins: dict[int, list[int]] = {}
         targets = [owner(call.target) for call in calls if call.target is not None]
-        on_gpu = _gpu(calls) is not None
-        written = {id(array) for array in [*targets, *empty] if on_gpu is not on_cpu(array)} - stay
+        written = {id(array) for array in [*targets, *empty] if on_cpu(array) is (gpu is None)} - stay
         for i, call in enumerate(calls):
             for array in arrays_in(call):
                 if (key := id(owner(array))) in written:

@@ -7,13 +7,6 @@ from hypothesis import given, settings, strategies as st
 from minihybrid.autodiff.product import dot, product, sum_of_products
 from minihybrid.kernels import cublas
 from minihybrid.kernels.cublas import CublasError, layout
-from tests.cuda import graphs
-
-
-@pytest.fixture
-def machine(strict, monkeypatch):
-    return graphs.install(monkeypatch)
-
 
 def arranged(array, order, device):
     """The array on the device, with other strides."""
@@ -39,7 +32,7 @@ batches = st.sampled_from(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_products_of_arrays_in_any_order(machine, strict, dtype):
+def test_products_of_arrays_in_any_order(strict, dtype):
     @settings(max_examples=150)
     @given(sizes, sizes, sizes, batches, orders, orders, st.integers(0, 9))
     def agrees(n, k, m, batch, order_x, order_y, seed):
@@ -53,7 +46,7 @@ def test_products_of_arrays_in_any_order(machine, strict, dtype):
 
 
 @pytest.mark.parametrize("shapes", [((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((4, 2, 3), (3,)), ((3,), (4, 3, 2))])
-def test_vectors_are_a_row_and_a_column(machine, strict, shapes):
+def test_vectors_are_a_row_and_a_column(strict, shapes):
     x, y = (np.random.default_rng(0).normal(size=shape) for shape in shapes)
     np.testing.assert_allclose(product(strict.array(x), strict.array(y)).get(), x @ y, rtol=1e-12)
 
@@ -67,17 +60,17 @@ def test_a_product_is_written_where_it_is_told_to_and_is_one_launch(machine, str
     np.testing.assert_allclose(out.get(), x.get() @ y.get())
 
 
-def test_shapes_that_do_not_fit(machine, strict):
+def test_shapes_that_do_not_fit(strict):
     with pytest.raises(ValueError, match=r"mismatch in its core dimension: x is \(2, 3\), y \(2, 3\)"):
         product(strict.array(np.ones((2, 3))), strict.array(np.ones((2, 3))))
 
 
-def test_other_dtypes_go_to_cupy(machine, strict):
+def test_other_dtypes_go_to_cupy(strict):
     x = strict.array(np.arange(6).reshape(2, 3))
     assert product(x, x.T).get().tolist() == [[5, 14], [14, 50]]
 
 
-def test_the_sum_of_products(machine, strict):
+def test_the_sum_of_products(strict):
     x = strict.array(np.arange(6.0).reshape(2, 3))
     assert sum_of_products(x, x).item() == 55 == sum_of_products(x.get(), x.get())
 
@@ -105,7 +98,7 @@ def test_what_cublas_can_step_through(strides, shape, expected):
     assert found == expected if expected is None else tuple(found) == expected
 
 
-def test_the_workspace_is_set_again_with_the_stream(machine, strict):
+def test_the_workspace_is_set_again_with_the_stream(strict):
     x = strict.array(np.ones((2, 2), np.float32))
     dot(x, x)
     handle = cublas.cublas(strict.xp, 0)
@@ -115,7 +108,7 @@ def test_the_workspace_is_set_again_with_the_stream(machine, strict):
     assert handle._library.workspace == 32 * cublas.MIB  # which a new stream has set to nothing in between
 
 
-def test_what_cublas_refuses_is_a_sentence(machine, strict, monkeypatch):
+def test_what_cublas_refuses_is_a_sentence(strict, monkeypatch):
     x = strict.array(np.ones((2, 2), np.float32))
     dot(x, x)
     monkeypatch.setattr(cublas.cublas(strict.xp, 0)._library, "cublasSgemm_v2", lambda *args: 7)
@@ -123,7 +116,7 @@ def test_what_cublas_refuses_is_a_sentence(machine, strict, monkeypatch):
         dot(x, x)
 
 
-def test_arrays_it_cannot_step_through_are_refused_not_misread(machine, strict):
+def test_arrays_it_cannot_step_through_are_refused_not_misread(strict):
     x = strict.array(np.ones((4, 4), np.float32))
     with pytest.raises(ValueError, match="copy the array first"):
         cublas.cublas(strict.xp, 0).multiply(x[:2, :2].copy(), x[::2, ::2], x[:2, :2])
