@@ -315,6 +315,12 @@ struct alignas(16) float4 {
 struct alignas(16) double2 {
     double x, y;
 };
+struct int2 {
+    int x, y;
+};
+static inline int2 make_int2(int x, int y) {
+    return {x, y};
+}
 static inline void __threadfence() {}
 static inline int __ffs(int bits) {
     return __builtin_ffs(bits);
@@ -351,5 +357,6 @@ using std::isfinite;
 using std::isnan;
 using std::log;
 using std::log1p;
+using std::nan;
 using std::sqrt;
 using std::tanh;
