@@ -172,7 +172,7 @@ SCATTERED = {  # what ufunc.at can add up (_routines_indexing.pyx, _scatter_op_s
     "minimum": "int32 float32 float64 uint32 uint64",
 }
 READS_A_SIZE = {"nonzero", "flatnonzero", "argwhere", "unique", "bincount"}  # of the result, from the device
-TAKES_HOST_ARRAYS = {"take": 1, "roll": 1, "pad": 1, "repeat": 1, "array": 0, "asarray": 0, "ascontiguousarray": 0}
+TAKES_HOST_ARRAYS = {"take": 1, "roll": 1, "pad": 1, "array": 0, "asarray": 0, "ascontiguousarray": 0}
 BLOCK = 512  # bytes, to which the pool rounds up (cupy/cuda/memory.pyx)
 
 SCALARS = {bool, int, float, complex, *(np.dtype(char).type for char in "?bhilqBHILQefdFD")}  # _scalar.pyx
@@ -572,10 +572,15 @@ class ndarray:
         index, picks = _index(index)
         if isinstance(value, ndarray):
             _require_here(value)
-            self._array[index] = value._array
         elif picks:
             _uploaded("setitem", np.asarray(value))
-            self._array[index] = value
+        if picks:
+            # Of several values for one place any may stay, so here it is the first, and NumPy's the last.
+            places = np.arange(self.size).reshape(self.shape)[index]
+            values = np.broadcast_to(_bare(value), places.shape)
+            self._array.flat[places.ravel()[::-1]] = values.ravel()[::-1]
+        elif isinstance(value, ndarray):
+            self._array[index] = value._array
         else:
             _wrapped(self._array[_to_the_end(index)], self).fill(value)
 
@@ -812,7 +817,8 @@ def _call(name: str, function: Callable[..., Any], args: tuple[Any, ...], option
     for i, value in enumerate([*args, *options.values()]):
         for found in _found(value):
             if isinstance(found, ndarray):
-                _require_here(found)
+                if name not in ("array", "copy"):  # which fetch it from another device
+                    _require_here(found)
             elif i == host:
                 _uploaded(name, found)
             else:

@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 
 from minihybrid.autodiff.op import op
-from minihybrid.autodiff.operands import require_between
+from minihybrid.autodiff.operands import require_between, require_one_device
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
 from minihybrid.device import Device, on_cpu
 
 
-def _indices(op: str, indices: Any, rows: int) -> Any:
-    """The indices as an array, checked: integers in 0..rows-1."""
+def _indices(op: str, indices: Any, rows: int, x: Any) -> Any:
+    """The indices into x, or of it, as an array where x is, checked: integers in 0..rows-1."""
     if isinstance(indices, Tensor):
         indices = indices.array
     elif not hasattr(indices, "dtype"):
-        indices = np.asarray(indices)
+        indices = Device.of(x.array if isinstance(x, Tensor) else x).array(indices)
+    require_one_device(op, x=x, indices=indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: the indices are {indices.dtype}; expected integers, one row number each.")
     require_between(
@@ -76,7 +77,7 @@ def embedding(weight: Any, indices: Any) -> Any:
     >>> mh.embedding(mh.tensor([[0.0, 1.0], [2.0, 3.0]]), [1, 1, 0]).tolist()
     [[2.0, 3.0], [2.0, 3.0], [0.0, 1.0]]
     """
-    return _embedding(weight, _indices("embedding", indices, weight.shape[0]))
+    return _embedding(weight, _indices("embedding", indices, weight.shape[0], weight))
 
 
 def segment_sum(x: Any, indices: Any, count: int) -> Any:
@@ -89,7 +90,7 @@ def segment_sum(x: Any, indices: Any, count: int) -> Any:
     >>> mh.segment_sum(mh.tensor([1.0, 2.0, 4.0]), [1, 1, 3], 4).tolist()
     [0.0, 3.0, 0.0, 4.0]
     """
-    indices = _indices("segment_sum", indices, count)
+    indices = _indices("segment_sum", indices, count, x)
     if x.shape[: indices.ndim] != indices.shape:
         raise ValueError(
             f"segment_sum: x {x.shape} and indices {indices.shape} do not fit; x has the axes of the indices, then "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minihybrid.autodiff.op import op
-from minihybrid.autodiff.operands import require_between
+from minihybrid.autodiff.operands import require_between, require_one_device
 from minihybrid.autodiff.ops.elementwise import exp, multiply
 from minihybrid.autodiff.ops.reduce import peak, sum
 from minihybrid.autodiff.tensor import Tensor
@@ -52,6 +52,8 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
     Raises ValueError for labels of another shape, TypeError for labels that are no integers, IndexError for labels
     outside the range.
     """
+    if type(labels) is not type(logits):  # those of one device are of one class
+        require_one_device("softmax_cross_entropy", logits=logits, labels=labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"the labels are {labels.dtype}; expected integers, one class index for each row of logits")
     if labels.shape != logits.shape[:-1]:
@@ -66,7 +68,7 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
     probabilities = np.exp(shifted)
     total = probabilities.sum(axis=1, keepdims=True)
     probabilities /= total
-    each = np.arange(flat.size)
+    each = np.arange(flat.size, like=flat)
     loss = (np.log(total[:, 0]) - shifted[each, flat]).mean()
     return loss, probabilities
 
@@ -74,7 +76,7 @@ def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
 def _probabilities_minus_one_hot(g: Any, logits: Any, labels: Any, probabilities: Any) -> Any:
     scale = g / labels.size
     out = probabilities * scale
-    out[np.arange(labels.size), labels.reshape(-1)] -= scale
+    out[np.arange(labels.size, like=labels), labels.reshape(-1)] -= scale
     return out.reshape(logits.shape)
 
 
