@@ -1,9 +1,9 @@
 """Training steps side by side on a GPU: python -m benchmarks.gpu
 
-The workloads of the CPU's benchmark and a large one, in float32 with Adam: minihybrid by the tape and by a plan, PyTorch
-by kernels, as a CUDA graph of the whole step and through torch.compile (max-autotune), JAX. Then parts of a step: Adam
-on 100,000,000 parameters, a delta, matrix products by both routes. Each framework has a process of its own, and what
-fails or takes too long becomes a row that says so. A whole run takes less than five minutes, writes
+The workloads of the CPU's benchmark and a large one, in float32 with Adam: minihybrid by the tape and by a plan;
+PyTorch by kernels, as a CUDA graph of the whole step, and through torch.compile (max-autotune); JAX. Then parts of a
+step: Adam on 100,000,000 parameters, a delta, matrix products by both routes. Each framework has a process of its own,
+and what fails or takes too long becomes a row that says so. A whole run takes less than five minutes, writes
 results/gpu-<name>.json and ends with what was to be reached.
 """
 
@@ -77,7 +77,7 @@ class Task(NamedTuple):
 
 
 def work(task: Task) -> Iterator[Row]:
-    """The rows of a task. The first failure that is no decision of a contender's ends it: a device may be lost by then."""
+    """The rows of a task. A failure ends it, unless a contender declined: the device may be lost to this process."""
     if not task.contenders:
         yield {"machine": _machine()}
         yield from parts(task.effort is DRY, task.effort.block, task.effort.blocks)
@@ -289,9 +289,11 @@ def _wrong_routes(measured: list[Row]) -> list[str]:
     found = []
     for row in measured:
         times = {key.removeprefix("us_"): value for key, value in row.items() if key.startswith("us_")}
-        if "route" in row and (best := min(times, key=times.__getitem__)) != row["route"]:
-            if times[row["route"]] > 1.1 * times[best]:
-                found.append(f"- {row['part']}: {row['route']} is taken, {best} is faster")
+        if "route" not in row:
+            continue
+        best = min(times, key=times.__getitem__)
+        if times[row["route"]] > 1.1 * times[best]:
+            found.append(f"- {row['part']}: {row['route']} is taken, {best} is faster")
     return ["Products that take the slower route:", "\n".join(found)] if found else []
 
 
@@ -299,7 +301,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="two workloads, few blocks, no torch.compile: a first look")
+    parser.add_argument(
+        "--quick", action="store_true", help="two workloads, few blocks, no torch.compile: a first look"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only whether it runs: tiny workloads, in this process")
     parser.add_argument("--out", type=Path, help="write the rows to this file")
     options = parser.parse_args(arguments)

@@ -38,26 +38,31 @@ def parts(small: bool, seconds: float, blocks: int) -> Iterator[Row]:
 Time = Callable[[Callable[[], Any]], float]
 
 
+class Vector(mh.Module):
+    """A model that is one vector."""
+
+    values: mh.Param
+
+
 def _adam(device: mh.Device, small: bool, time: Time) -> Iterator[Row]:
     """The bytes a second that a step of Adam moves, of those that a copy moves."""
     n = 1000 if small else 100_000_000
     xp = device.xp
-    w, g, m, v, scratch = (xp.zeros(n, np.float32) for _ in range(5))
-    copied = 2 * w.nbytes / time(lambda: xp.copyto(scratch, w))
-    optimizer = mh.optim.Adam()
+    gradient, other = xp.zeros(n, np.float32), xp.zeros(n, np.float32)
+    copied = 2 * other.nbytes / time(lambda: xp.copyto(other, gradient))
+    model, optimizer = Vector(mh.Param(xp.zeros(n, np.float32))), mh.optim.Adam()
     # The weights, the gradient and both moments are read, all but the gradient are written.
-    stepped = time(lambda: optimizer.update_in_one_launch(w, g, {"m": m, "v": v}, 1e-9, 10, scratch))
-    moved = 7 * w.nbytes / stepped
+    stepped = time(lambda: optimizer.apply(1e-9, model, gradient, [True]))
+    moved = 7 * gradient.nbytes / stepped
     yield {"part": f"Adam on {n:,} parameters", "us": 1e6 * stepped, "bytes_per_second": moved}
-    yield {"part": f"copy of {n:,} numbers", "us": 1e6 * 2 * w.nbytes / copied, "bytes_per_second": copied}
+    yield {"part": f"copy of {n:,} numbers", "us": 1e6 * 2 * gradient.nbytes / copied, "bytes_per_second": copied}
     yield {"part": "Adam, share of the bandwidth of a copy", "ratio": moved / copied}
 
 
 def _delta(device: mh.Device, small: bool, time: Time) -> Iterator[Row]:
     """A delta applied to a model, as a trainer does it."""
     n = 1000 if small else 1_000_000
-    model = mh.nn.LinearConfig(n // 10, 10, bias=False).init(mh.Rng(0)).to(device)
-    vector = device.xp.zeros(n, np.float32)
+    model, vector = Vector(mh.Param(device.xp.zeros(n, np.float32))), device.xp.zeros(n, np.float32)
 
     def step() -> None:
         nonlocal model
@@ -68,7 +73,7 @@ def _delta(device: mh.Device, small: bool, time: Time) -> Iterator[Row]:
 
 def _products(device: mh.Device, small: bool, time: Time) -> Iterator[Row]:
     """Matrix products by either route, and which one is taken."""
-    for n, k, m, turned in PRODUCTS[:2] if small else PRODUCTS:
+    for n, k, m, turned in [(4, 3, 2, ""), (4, 3, 2, "a")] if small else PRODUCTS:
         xp = device.xp
         out = xp.zeros((n, m), np.float32)
         a = xp.ones((k, n), np.float32).T if turned == "a" else xp.ones((n, k), np.float32)

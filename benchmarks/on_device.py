@@ -146,7 +146,9 @@ def work_of(step: Step, synchronize: Callable[[], Any], steps: int = 10) -> Work
     if not kernels:
         raise RuntimeError("the profiler saw nothing on the device")
     calls = [event.name for event in events if event.device_type == DeviceType.CPU]
-    counts = [sum(any(part in name for part in parts) for name in calls) for parts in (LAUNCHES, ("GraphLaunch",), WAITS)]
+    counts = [
+        sum(any(part in name for part in parts) for name in calls) for parts in (LAUNCHES, ("GraphLaunch",), WAITS)
+    ]
     # Whole ones: what was waited for around the steps counts for none of them
     return Work(*(count // steps for count in [*counts, kernels]))
 

@@ -14,7 +14,6 @@ from benchmarks.timing import Step
 from benchmarks.workloads import MLP, Workload
 
 
-
 def make(workload: Workload, device: str = "cpu") -> Step:
     """`device` is "cpu", where a step waits for its loss, or "cuda", where products are in float32 as elsewhere."""
     if not isinstance(workload, MLP):

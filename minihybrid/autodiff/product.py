@@ -21,6 +21,16 @@ def dot(x: Any, y: Any, out: Any = None) -> Any:
     return np.dot(x, y, out=out) if type(x) is np.ndarray or on_cpu(x) else _on_gpu(x, y, out)
 
 
+def affine(x: Any, w: Any, b: Any = None) -> Any:
+    """x @ w + b, for matrices x and w and a vector b, which may be left out."""
+    if not (type(x) is np.ndarray or on_cpu(x)):
+        return _on_gpu(x, w, bias=b)
+    out = np.dot(x, w)
+    if b is not None:
+        out += b
+    return out
+
+
 def product(x: Any, y: Any) -> Any:
     """x @ y, for arrays as np.matmul takes them."""
     return x @ y if type(x) is np.ndarray or on_cpu(x) else _on_gpu(x, y)
@@ -31,9 +41,9 @@ def sum_of_products(x: Any, y: Any) -> Any:
     return np.vdot(x, y) if type(x) is np.ndarray or on_cpu(x) else np.sum(np.multiply(x, y))
 
 
-def _on_gpu(x: Any, y: Any, out: Any = None) -> Any:
+def _on_gpu(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
     if x.dtype.char not in "fd" or x.dtype != y.dtype or 0 in (x.ndim, y.ndim):
-        return np.matmul(x, y)
+        return np.matmul(x, y) if bias is None else np.matmul(x, y) + bias
     if y.ndim == 1:
         return _on_gpu(x, y[:, None])[..., 0]
     if x.ndim == 1:
@@ -43,7 +53,8 @@ def _on_gpu(x: Any, y: Any, out: Any = None) -> Any:
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     if out is None:
         out = np.empty_like(x, shape=(*batch, x.shape[-2], y.shape[-1]), order="C")
-    opaque_call(gemm, out, _readable(x, batch), _readable(y, batch))
+    operands = _readable(x, batch), _readable(y, batch)
+    opaque_call(gemm, out, *operands, *([] if bias is None else [bias]))
     return out
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minihybrid.kernels import cublas
+from minihybrid.kernels import cublas, gemm, launch
 from tests.cuda import strict_cupy
 from tests.cuda.strict_cupy import BLOCK, ndarray
 
@@ -46,6 +46,7 @@ class Machine:
         self.depth = 0
         self.pools: list[MemoryPool] = []
         self.memories: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.hooks: list[Any] = []
 
     def run(self, name: str, work: Callable[[], Any]) -> Any:
         """Do a piece of work on the device, from the host; what it calls itself is part of it."""
@@ -165,8 +166,12 @@ def install(patch: pytest.MonkeyPatch) -> Machine:
         machine.run("set", lambda: set_(self, arr, stream))
 
     patch.setattr(ndarray, "set", upload)
+    launch._module.cache_clear()  # kernels that another machine has counted
+    launch.function.cache_clear()
     get_function = strict_cupy.RawModule.get_function
-    patch.setattr(strict_cupy.RawModule, "get_function", lambda self, name: launched(name, get_function(self, name)))
+    patch.setattr(
+        strict_cupy.RawModule, "get_function", lambda self, name: launched(f"kernel {name}", get_function(self, name))
+    )
     read = strict_cupy._read
 
     def refused(what: str) -> None:
@@ -189,6 +194,8 @@ def install(patch: pytest.MonkeyPatch) -> Machine:
             raise CaptureError(f"{size} bytes were allocated during a capture")
         initialised(self, owner, device)
         machine.memories.add(self)
+        for hook in machine.hooks:
+            hook.malloc_postprocess(device, owner.nbytes, size, 0, 0)
 
     patch.setattr(strict_cupy._Memory, "__init__", memory)
 
@@ -204,6 +211,16 @@ def install(patch: pytest.MonkeyPatch) -> Machine:
     patch.setattr(cuda, "MemoryPool", lambda: MemoryPool(machine), raising=False)
     block = types.SimpleNamespace(ptr=1)
     patch.setattr(strict_cupy.MemoryPool, "malloc", lambda self, size: block, raising=False)
+
+    class MemoryHook:
+        def __enter__(self) -> MemoryHook:
+            machine.hooks.append(self)
+            return self
+
+        def __exit__(self, *exception: Any) -> None:
+            machine.hooks.remove(self)
+
+    patch.setattr(cuda, "MemoryHook", MemoryHook, raising=False)
 
     # Capturing
 
@@ -227,9 +244,15 @@ def install(patch: pytest.MonkeyPatch) -> Machine:
     patch.setattr(stream, "begin_capture", begin_capture, raising=False)
     patch.setattr(stream, "end_capture", end_capture, raising=False)
     patch.setattr(stream, "is_capturing", lambda self: machine.capturing is not None, raising=False)
+    patch.setattr(gemm, "DEEPEST", -1)  # an emulated kernel takes its time
     patch.setattr(cublas, "_library", lambda: Library(machine))
     patch.setattr(cublas, "_handles", cublas._Handles())
     patch.setattr(strict_cupy.Device, "compute_capability", "90", raising=False)
+    properties = {"name": b"A stand-in", "multiProcessorCount": 1, "totalGlobalMem": 1 << 30}
+    patch.setattr(cuda.runtime, "getDeviceProperties", lambda device: properties, raising=False)
+    for name in ("driverGetVersion", "runtimeGetVersion"):
+        patch.setattr(cuda.runtime, name, lambda: 13000, raising=False)
+    patch.setattr(cuda, "get_elapsed_time", lambda start, end: 1.0)
     return machine
 
 

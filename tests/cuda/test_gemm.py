@@ -8,6 +8,7 @@ from minihybrid.autodiff.product import dot, product, sum_of_products
 from minihybrid.kernels import cublas
 from minihybrid.kernels.cublas import CublasError, layout
 
+
 def arranged(array, order, device):
     """The array on the device, with other strides."""
     made = device.array(array)

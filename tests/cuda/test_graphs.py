@@ -134,7 +134,9 @@ def test_weights_may_be_moved_between_the_launches(cuda):
         assert_same(cuda, [loss.numpy()], [expected.numpy()])
         if i in (2, 4):
             deltas = [WeightDelta.from_flat(each, pack(each).values * 0 + 0.25) for each in (model, twin)]
-            model, twin = (apply_deltas_to_model(each, delta) for each, delta in zip((model, twin), deltas, strict=True))
+            model, twin = (
+                apply_deltas_to_model(each, delta) for each, delta in zip((model, twin), deltas, strict=True)
+            )
         if i == 3:
             kept = model.snapshot(), twin.snapshot()
         if i == 6:
@@ -149,7 +151,7 @@ def test_memory_stays_flat(cuda):
     model, optimizer, x, y = prepared(workload, cuda)
     used = []
     for i in range(60):
-        model, loss = step(model, optimizer, x, y, 0.01)
+        model, _ = step(model, optimizer, x, y, 0.01)
         if i >= 10:
             used.append(cuda.memory_in_use())
     assert max(used) == used[0]

@@ -13,7 +13,7 @@ from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import as_operands, require_axis
 from minihybrid.autodiff.ops.elementwise import multiply
 from minihybrid.autodiff.ops.shape import expand_dims, moveaxis, ravel, reshape, swapaxes, transpose
-from minihybrid.autodiff.product import dot as array_dot, product
+from minihybrid.autodiff.product import affine, dot as array_dot, product
 from minihybrid.device import on_cpu
 
 
@@ -59,11 +59,9 @@ def linear(x: Any, w: Any, b: Any = None) -> Any:
     """x @ w + b in one op: x [..., in], w [in, out], b [out] or None."""
     if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"x {x.shape} and w {w.shape} do not fit: w is [in, out], and the last axis of x must be in")
-    out = array_dot(_rows(x), w)
-    if b is not None:
-        if b.shape != w.shape[1:]:
-            raise ValueError(f"b {b.shape} does not fit w {w.shape}: w is [in, out], and b must be [out]")
-        out += b
+    if b is not None and b.shape != w.shape[1:]:
+        raise ValueError(f"b {b.shape} does not fit w {w.shape}: w is [in, out], and b must be [out]")
+    out = affine(_rows(x), w, b)
     return out if x.ndim == 2 else out.reshape((*x.shape[:-1], w.shape[1]))
 
 
