@@ -4,7 +4,7 @@ A kernel is a faster way to compute what an op, or an optimizer's rule, says in 
 specification and its oracle, and is named beside it.
 """
 
-from minihybrid.kernels.launch import fits as fits
+from minihybrid.kernels.launch import contiguous as contiguous, fits as fits, labels as labels
 from minihybrid.kernels.matmul import column_sum as column_sum, matmul as matmul
 from minihybrid.kernels.optimizer import (
     adam as adam,
@@ -13,6 +13,7 @@ from minihybrid.kernels.optimizer import (
     sgd as sgd,
 )
 from minihybrid.kernels.random import (
+    STREAM as STREAM,
     advance as advance,
     bernoulli as bernoulli,
     dropout_factors as dropout_factors,

@@ -75,6 +75,16 @@ def warps(rows: int) -> tuple[Grid, Grid]:
 
 
 def fits(*arrays: Any) -> bool:
-    """Whether kernels can take these: C-contiguous, of one float dtype that there are kernels for."""
+    """Whether these are of one float dtype that there are kernels for."""
     dtype = arrays[0].dtype
-    return dtype.name in TYPES and all(a.dtype == dtype and a.flags.c_contiguous for a in arrays)
+    return dtype.name in TYPES and all(array.dtype == dtype for array in arrays)
+
+
+def labels(array: Any) -> Any:
+    """Integers as kernels take them: int64 [n]."""
+    return contiguous(array.astype(np.int64, copy=False).reshape(-1))
+
+
+def contiguous(array: Any) -> Any:
+    """The array, or a copy of it, in C order, as most kernels need it."""
+    return array if array.flags.c_contiguous else array.copy()

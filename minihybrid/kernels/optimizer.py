@@ -28,7 +28,7 @@ def adam(
     """
     if w.size:
         arrays, where = (w, m, v, v_max, g, eps, size, shrink), along(w.size, 16 // w.itemsize)
-        launch("optimizer.cu", "adam", w.dtype, *where, *arrays, w.size, *betas, decay)
+        launch("optimizer.cu", "adam", w.dtype, *where, *arrays, w.size, *map(float, betas), float(decay))
 
 
 def sgd(w: Any, momentum: Any, g: Any, lr: Any, factor: float, keep: float, decay: float, nesterov: bool) -> None:
@@ -39,7 +39,7 @@ def sgd(w: Any, momentum: Any, g: Any, lr: Any, factor: float, keep: float, deca
     """
     if w.size:
         arrays, where = (w, momentum, g, lr), along(w.size, 16 // w.itemsize)
-        launch("optimizer.cu", "sgd", w.dtype, *where, *arrays, w.size, factor, keep, decay, nesterov)
+        launch("optimizer.cu", "sgd", w.dtype, *where, *arrays, w.size, *map(float, (factor, keep, decay)), nesterov)
 
 
 def partial_sums(sizes: Sequence[int]) -> int:

@@ -24,12 +24,12 @@ def advance(stream: Any, rng: Rng, words: int) -> None:
 
 def uniform(out: Any, stream: Any, low: float, high: float) -> None:
     """`Rng.uniform(out.shape, low, high, out.dtype)`, to the bit; a draw of out.size words."""
-    _draw("uniform", out.dtype, out, stream, low, high - low)
+    _draw("uniform", out.dtype, out, stream, float(low), float(high - low))
 
 
 def normal(out: Any, stream: Any, mean: float, std: float) -> None:
     """`Rng.normal(out.shape, mean, std, out.dtype)`, but for the last bit; out.size words, and one more if odd."""
-    _draw("normal", out.dtype, out, stream, mean, std)
+    _draw("normal", out.dtype, out, stream, float(mean), float(std))
 
 
 def bernoulli(out: Any, stream: Any, p: float) -> None:

@@ -14,7 +14,7 @@ def cross_entropy(loss: Any, losses: Any, probabilities: Any, logits: Any, label
     """
     rows, classes = logits.shape
     where = "cross_entropy.cu", "cross_entropy", loss.dtype, *warps(rows)
-    launch(*where, probabilities, losses, logits, labels, rows, classes, smoothing)
+    launch(*where, probabilities, losses, logits, labels, rows, classes, float(smoothing))
     launch("cross_entropy.cu", "mean", loss.dtype, (1,), (THREADS,), loss, losses, rows)
 
 
@@ -22,7 +22,7 @@ def cross_entropy_gradient(out: Any, g: Any, probabilities: Any, labels: Any, sm
     """The gradient in the logits [n, classes] for the cotangent g [] of the loss; the twin is the formula there."""
     rows, classes = probabilities.shape
     where = "cross_entropy.cu", "cross_entropy_gradient", out.dtype, *warps(rows)
-    launch(*where, out, g, probabilities, labels, rows, classes, smoothing)
+    launch(*where, out, g, probabilities, labels, rows, classes, float(smoothing))
 
 
 def standardize(out: Any, deviation: Any, x: Any, eps: float, centred: bool) -> None:
@@ -32,7 +32,7 @@ def standardize(out: Any, deviation: Any, x: Any, eps: float, centred: bool) -> 
     """
     if out.size:
         where = "standardize.cu", "standardize", out.dtype, *warps(x.shape[0])
-        launch(*where, out, deviation, x, *x.shape, eps, centred)
+        launch(*where, out, deviation, x, *x.shape, float(eps), centred)
 
 
 def standardize_gradient(dx: Any, g: Any, out: Any, deviation: Any, centred: bool) -> None:

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from minihybrid import kernels
+from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.product import sum_of_products
+from minihybrid.autodiff.trace import opaque_call
 from minihybrid.optim.gradients import GradientsParams
 
 
@@ -23,13 +26,14 @@ def clip_global_norm(grads: GradientsParams, max_norm: float) -> GradientsParams
     1.0
     """
     _require_positive("clip_global_norm", "max_norm", max_norm)
-    return grads.scaled(_factor(grads.parts(), max_norm))
+    parts = grads.parts()
+    return grads.scaled(_factor(*parts, max_norm=max_norm)) if parts else grads
 
 
 def clip_norm(grads: GradientsParams, max_norm: float) -> GradientsParams:
     """Scale each parameter's gradient by itself, so that its 2-norm is at most `max_norm`; nan if it is not finite."""
     _require_positive("clip_norm", "max_norm", max_norm)
-    return grads.map(lambda g: g * _factor([g], max_norm))
+    return grads.map(lambda g: g * _factor(g, max_norm=max_norm))
 
 
 def clip_value(grads: GradientsParams, limit: float) -> GradientsParams:
@@ -38,7 +42,8 @@ def clip_value(grads: GradientsParams, limit: float) -> GradientsParams:
     return grads.map(lambda g: np.clip(g, -limit, limit))
 
 
-def _factor(arrays: list[Any], max_norm: float) -> Any:
+@fusible
+def _factor(*arrays: Any, max_norm: float) -> Any:
     """What limits the common norm of some arrays; a number on their device, as nobody has to read it.
 
     It is exactly 1 for a norm within the limit. For one that is not finite it is nan: finite gradients can have such a
@@ -47,6 +52,18 @@ def _factor(arrays: list[Any], max_norm: float) -> Any:
     norm = np.sqrt(sum(sum_of_products(array, array) for array in arrays))
     limit = min(max_norm, float(np.finfo(norm.dtype).max))  # no limit is inf, and inf / inf would be nan
     return np.where(np.isfinite(norm), limit / np.maximum(norm, limit), np.nan)
+
+
+@_factor.kernel
+def _(*arrays: Any, max_norm: float) -> Any:
+    if not kernels.fits(*arrays):
+        return NotImplemented
+    like = arrays[0]
+    limit = np.full_like(like, min(max_norm, float(np.finfo(like.dtype).max)), shape=())
+    partials = np.empty_like(like, shape=kernels.partial_sums([array.size for array in arrays]))
+    factor = np.empty_like(like, shape=())
+    opaque_call(kernels.clip_factor, factor, partials, limit, *map(kernels.contiguous, arrays))
+    return factor
 
 
 def _require_positive(function: str, option: str, value: float) -> None:

@@ -16,7 +16,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <numeric>
 #include <random>
 #include <string>
@@ -39,7 +38,7 @@ static dim3 blockDim, gridDim;
 static const int warpSize = 32;
 
 #define __global__
-#define __device__ static
+#define __device__
 #define __host__
 #define __constant__ static const
 #define __forceinline__ inline
@@ -73,7 +72,8 @@ constexpr std::size_t STACK = 64 * 1024, SHARED = 48 * 1024;
 static ucontext_t scheduler;
 static std::vector<Fiber> fibers;
 static Fiber* current = nullptr;
-static std::function<void()> kernel;
+static void (*kernel)(void**);
+static void** arguments;
 static std::string error;
 alignas(16) static char dynamic_shared[SHARED];
 
@@ -95,7 +95,7 @@ static void wait(State state, int line, unsigned lanes = 0) {
 }
 
 static void entry() {
-    kernel();
+    kernel(arguments);
     current->state = State::done;
     setcontext(&scheduler);
 }
@@ -205,10 +205,11 @@ static void outside(int, siginfo_t*, void*) {
 }
 
 static const char* run(const unsigned* grid, const unsigned* block, std::size_t, std::uint64_t seed,
-                       std::function<void()> body) {
+                       void (*body)(void**), void** given) {
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
-    kernel = std::move(body);
+    kernel = body;
+    arguments = given;
     error.clear();
 
     fibers.resize(blockDim.x * blockDim.y * blockDim.z);
@@ -272,7 +273,7 @@ template <class... P> void call(void (*kernel)(P...), void** arguments) {
     }                                                                                                                  \
     extern "C" const char* launch_##name(const unsigned* grid, const unsigned* block, std::size_t shared,              \
                                          std::uint64_t seed, void** arguments) {                                       \
-        return emulator::run(grid, block, shared, seed, [=] { emulator::call(name, arguments); });                     \
+        return emulator::run(grid, block, shared, seed, [](void** given) { emulator::call(name, given); }, arguments); \
     }
 
 // Checks that the compiler puts in (-fsanitize=bounds,alignment) call these.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from minihybrid import Rng, kernels
-from minihybrid.autodiff.ops.dropout import _factors
+from minihybrid.autodiff.ops.dropout import _drawn
 from tests.kernels.arrays import DTYPES, LENGTHS, SEEDS, empty
 
 
@@ -31,7 +31,7 @@ def test_bernoulli_and_dropout_are_equal_to_the_bit(seed, n, p) -> None:
     for dtype in (np.float32, np.float64):
         factors = empty(n, dtype)
         kernels.dropout_factors(factors, stream(rng.clone(), n), p)
-        assert np.array_equal(factors, _factors(rng.clone(), (n,), p, dtype))
+        assert np.array_equal(factors, _drawn(rng.clone(), (n,), p, dtype))
 
 
 @given(SEEDS, LENGTHS, st.sampled_from([(0.0, 1.0), (5.0, 0.1), (0.0, 0.0)]))
