@@ -14,6 +14,7 @@ import numpy as np
 from minihybrid import kernels
 from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import on_cpu
 from minihybrid.kernels.cublas import layout
 from minihybrid.kernels.gemm import gemm
 
@@ -89,7 +90,8 @@ def _(x: Any, y: Any) -> Any:
 
 def _multiplied(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
     """x @ y + bias on a GPU, as np.matmul would shape it."""
-    if not kernels.fits(x, y) or 0 in (x.ndim, y.ndim):
+    elsewhere = on_cpu(y) or (bias is not None and on_cpu(bias))  # which CuPy refuses
+    if elsewhere or not kernels.fits(x, y) or 0 in (x.ndim, y.ndim):
         return np.matmul(x, y) if bias is None else np.matmul(x, y) + bias
     if y.ndim == 1:
         return _multiplied(x, y[:, None])[..., 0]
