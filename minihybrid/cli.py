@@ -100,6 +100,11 @@ def _run(argv: list[str]) -> int:
 def train(options: argparse.Namespace) -> int:
     """Train a network as the options say, show it, and keep it in a run folder."""
     device = _device(options.device)
+    with device.use():
+        return _train(options, device)
+
+
+def _train(options: argparse.Namespace, device: Device) -> int:
     fixed = Rng(DATA_SEED)
     data = load(options.dataset, options.data, fixed.split())
     if options.data is not None and not options.dataset.startswith("mnist"):

@@ -8,6 +8,7 @@ import importlib
 import os
 import re
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, TypeGuard
 
@@ -69,8 +70,22 @@ class Device:
             return Device.of(recorded)
         raise TypeError(f"a {type(array).__name__} lives on no device: expected a NumPy or CuPy array")
 
+    def use(self) -> AbstractContextManager[Any]:
+        """A context in which this is the GPU that new arrays are made on; for the second and further GPUs of a machine.
+
+        CuPy allocates on a current GPU, the first one unless another was chosen, wherever the operands are. On the CPU,
+        and for the first GPU outside of such contexts, there is nothing to choose.
+
+        >>> with Device("cpu").use():
+        ...     Device("cpu").array([1, 2])
+        array([1, 2])
+        """
+        return nullcontext() if self.name == "cpu" else self.xp.cuda.Device(self.index)
+
     def array(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         """A fresh, C-contiguous copy on this device, of an array from any device or of anything NumPy can read.
+
+        On the way to a GPU it passes through pinned memory, which CuPy keeps for that, and nobody waits.
 
         >>> Device("cpu").array([1, 2], dtype="float32")
         array([1., 2.], dtype=float32)
@@ -79,7 +94,7 @@ class Device:
             return array.astype(dtype or array.dtype)
         if self.name == "cpu":
             return np.array(array.get() if _is_cupy(array) else array, dtype, order="C")
-        with self.xp.cuda.Device(self.index):
+        with self.use():
             return self.xp.array(array, dtype, order="C")
 
     def host(self, array: Any) -> NDArray[Any]:
@@ -101,7 +116,7 @@ class Device:
         """
         if self.name == "cpu":
             return _resident_bytes()
-        with self.xp.cuda.Device(self.index):
+        with self.use():
             return int(self.xp.get_default_memory_pool().used_bytes())
 
     def __eq__(self, other: object) -> bool:
@@ -137,12 +152,17 @@ def _cupy(name: str, index: int) -> ModuleType:
             f"the device {name!r} needs CuPy, and importing it failed with {type(error).__name__}: {error}; "
             "install minihybrid[cuda12] or minihybrid[cuda13], or use the device 'cpu'"
         ) from error
-    if not cupy.cuda.is_available():
+    try:
+        count = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0
+    except Exception as error:  # a driver that does not work with this CuPy
+        count, why = 0, f" ({type(error).__name__}: {error})"
+    else:
+        why = ""
+    if not count:
         raise DeviceError(
-            f"CuPy is installed but finds no usable CUDA device for {name!r}; "
+            f"CuPy is installed but finds no usable CUDA device for {name!r}{why}; "
             "check the NVIDIA driver, or use the device 'cpu'"
         )
-    count = cupy.cuda.runtime.getDeviceCount()
     if index >= count:
         raise DeviceError(f"there is no device {name!r}: this machine has {count} CUDA device(s), counted from 0")
     return cupy

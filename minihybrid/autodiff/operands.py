@@ -38,6 +38,8 @@ def agree(signature: Signature, values: list[Any]) -> None:
         value = values[i]
         if isinstance(value, (list, tuple)):
             value = _as_array(op, signature.labels(len(values))[i], value)
+            other = next((values[i] for i in operands if hasattr(values[i], "dtype")), value)
+            value = value if on_cpu(other) else Device.of(other).array(value)
         elif not hasattr(value, "dtype") and type(value) not in WEAK:
             raise _refused(op, signature.labels(len(values))[i], value)
         if dtype is not None and hasattr(value, "dtype") and value.dtype.kind in "biuf" and value.dtype != dtype:
@@ -84,6 +86,29 @@ def require_axis(op: str, axis: int, x: Any) -> int:
     return axis % int(x.ndim)
 
 
+def require_one_device(op: str, **arrays: Any) -> None:
+    """Raise TypeError unless all these arrays live on one device; nothing is ever moved silently.
+
+    For ops that would take an array from elsewhere, as CuPy takes NumPy's as indices; all others fail by themselves.
+    """
+    found = [value.array if isinstance(value, Tensor) else value for value in arrays.values()]
+    if len(set(map(type, found))) > 1 and (apart := _apart([*arrays], found)):
+        raise TypeError(f"{op}: {apart}.")
+
+
+def _apart(labels: list[str], values: list[Any]) -> str:
+    """Which of some values are on which devices, if these are several; else nothing."""
+    places = {label: Device.of(v).name for label, v in zip(labels, values, strict=False) if _is_placed(v)}
+    if len(set(places.values())) < 2:
+        return ""
+    where = ", ".join(f"{label} is on {place}" for label, place in places.items())
+    return f"{where}; the tensors of one op live on one device: move some with to()"
+
+
+def _is_placed(value: Any) -> bool:
+    return hasattr(value, "strides") and not isinstance(value, (np.generic, type))
+
+
 def require_between(array: Any, low: int, high: int, sentence: Callable[[int, int], str]) -> None:
     """Raise IndexError unless all elements lie in low..high-1; `sentence` is given the lowest and the highest.
 
@@ -123,15 +148,14 @@ _HINTS = {
     "at least two-dimensional": "The last two axes are the rows and columns of a matrix.",
     "zero-size array": "An empty axis has no largest or smallest element; give the op at least one.",
     "axes don't match array": "transpose() takes every axis of x once.",
-    "Implicit conversion": "Tensors of one op must live on one device: move one with to().",
-    "Unsupported type": "Tensors of one op must live on one device: move one with to().",
+    "different from the current device": "Work with a second GPU inside `with mh.Device('cuda:1').use():`.",
 }
 
 
 def explained(op: str, labels: list[str], values: list[Any], error: Exception) -> Exception:
     """The same kind of error as a sentence: the op, what failed, what every argument was, what to do."""
     came = ", ".join(f"{label}: {_described(value)}" for label, value in zip(labels, values, strict=False))
-    reason = str(error).strip().rstrip(".").removeprefix(f"{op}: ")
+    reason = _apart(labels, values) or str(error).strip().rstrip(".").removeprefix(f"{op}: ")
     hint = next((text for key, text in _HINTS.items() if key in reason), "")
     kind = next((kind for kind in (IndexError, ValueError) if isinstance(error, kind)), TypeError)
     return kind(f"{op}: {reason}. It was called with {came}. {hint}".rstrip())

@@ -116,9 +116,10 @@ class Storage:
             offset += array.size
         self.slots = tuple(slots)
         self.keys = tuple(keys)
-        self.values = self.device.xp.empty(offset, dtype)
-        for slot, array in zip(slots, arrays, strict=True):
-            slot.view(self.values)[...] = array
+        with self.device.use():
+            self.values = self.device.xp.empty(offset, dtype)
+            for slot, array in zip(slots, arrays, strict=True):
+                slot.view(self.values)[...] = array
         self.generation = 0
         self.changed_at = ""
         self.pool: list[tuple[Any, list[Any]]] = []

@@ -349,7 +349,8 @@ def _laid_out(model: Module, named: Mapping[str, Any], vector: FlatGradient) -> 
     keys = list(known)
     values = [_array(named[keys[position]]) for position in positions]
     for position, value in zip(positions, values, strict=True):
-        if getattr(value, "shape", None) != slots[position].shape or value.dtype != vector.vector.dtype:
+        same_kind = type(value) is type(vector.vector) and value.dtype == vector.vector.dtype
+        if not same_kind or value.shape != slots[position].shape:
             _check_like(f"the delta for {keys[position]}", value, vector.views[position])
     if len(positions) == len(slots):
         np.concatenate(values, axis=None, out=vector.vector)
@@ -368,6 +369,10 @@ def _check_like(what: str, value: Any, array: Any) -> None:
         raise ValueError(f"{what} has shape {getattr(value, 'shape', None)}; expected the parameter's {array.shape}.")
     if value.dtype != array.dtype:
         raise TypeError(f"{what} is {value.dtype}; expected the parameter's {array.dtype}.")
+    if Device.of(value) != Device.of(array):
+        raise TypeError(
+            f"{what} is on {Device.of(value).name}, the parameter on {Device.of(array).name}; move one with to()."
+        )
 
 
 # The tree

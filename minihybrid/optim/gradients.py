@@ -11,6 +11,7 @@ import numpy as np
 from minihybrid.autodiff.storage import FlatGradient, MovedError, Storage, caller
 from minihybrid.autodiff.tape import Gradients
 from minihybrid.autodiff.tensor import Tensor
+from minihybrid.device import Device
 from minihybrid.module.module import Module
 from minihybrid.module.param import Buffer, ParamId
 
@@ -138,6 +139,8 @@ class GradientsParams:
                 )
             if array.dtype != view.dtype:
                 raise TypeError(f"the gradient of {id} is {array.dtype}; expected its parameter's {view.dtype}.")
+            if type(array) is not type(view) and (here := Device.of(array)) != storage.device:
+                raise TypeError(f"the gradient of {id} is on {here.name}, its parameter on {storage.device.name}.")
             view[...] = array
             flat.present[position[id]] = True
         return flat

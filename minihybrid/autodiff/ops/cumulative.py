@@ -16,6 +16,7 @@ from minihybrid.autodiff.ops.index import getitem, index_add
 from minihybrid.autodiff.ops.join import concatenate
 from minihybrid.autodiff.ops.shape import broadcast_to, flip, ravel
 from minihybrid.autodiff.tensor import Tensor
+from minihybrid.device import on_cpu
 
 
 @op(
@@ -96,13 +97,25 @@ def _holders(x: Any, out: Any, axis: int) -> tuple[Any, ...]:
     """The index into x of the element that each cumulative extreme came from: of equal ones the last."""
     x, out = (v.array if isinstance(v, Tensor) else v for v in (x, out))
     index = [np.arange(n, like=x).reshape(-1, *(1 for _ in x.shape[i + 1 :])) for i, n in enumerate(x.shape)]
-    index[axis] = np.maximum.accumulate(np.where(x == out, index[axis], 0), axis)
+    index[axis] = _accumulated(np.maximum, np.where(x == out, index[axis], 0), axis)
     return tuple(index)
+
+
+def _accumulated(extreme: Any, x: Any, axis: int) -> Any:
+    """`extreme.accumulate`; CuPy has none, so there each element meets those 1, 2, 4, ... places before it."""
+    if on_cpu(x):
+        return extreme.accumulate(x, axis)
+    out = x.copy()
+    along, far = np.moveaxis(out, axis, 0), 1
+    while far < x.shape[axis]:
+        along[far:] = extreme(along[far:], along[:-far])
+        far *= 2
+    return out
 
 
 @op(x=lambda g, out, x, axis: index_add(g, _holders(x, out, axis), x.shape))
 def _cummax(x: Any, axis: int) -> Any:
-    return np.maximum.accumulate(x, axis)
+    return _accumulated(np.maximum, x, axis)
 
 
 def cummax(x: Any, axis: int | None = None) -> Any:
@@ -112,7 +125,7 @@ def cummax(x: Any, axis: int | None = None) -> Any:
 
 @op(x=lambda g, out, x, axis: index_add(g, _holders(x, out, axis), x.shape))
 def _cummin(x: Any, axis: int) -> Any:
-    return np.minimum.accumulate(x, axis)
+    return _accumulated(np.minimum, x, axis)
 
 
 def cummin(x: Any, axis: int | None = None) -> Any:

@@ -35,6 +35,9 @@ def _solve_a(g: Any, a: Any, b_shape: tuple[int, ...], out: Any) -> Any:
 @op(a=_solve_a, b=_solve_b)
 def solve(a: Any, b: Any) -> Any:
     """The x with a @ x = b: a [..., n, n], b [n] or [..., n, k]. Raises ValueError for a matrix without an inverse."""
+    if b.ndim > 1 and a.shape[:-2] != b.shape[:-2]:  # which CuPy does not broadcast
+        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = (np.broadcast_to(z, (*stack, *z.shape[-2:])) for z in (a, b))
     return np.linalg.solve(a, b)
 
 
@@ -61,7 +64,8 @@ def cofactors(x: Any) -> Any:
     Computed from the singular value decomposition, and so for every real matrix.
     """
     u, s, vt = np.linalg.svd(x)
-    others = np.where(np.eye(x.shape[-1], dtype=bool, like=s), 1, s[..., None, :]).prod(axis=-1)
+    places = np.arange(x.shape[-1], like=s)
+    others = np.where(places[:, None] == places, 1, s[..., None, :]).prod(axis=-1)
     sign = np.linalg.det(u) * np.linalg.det(vt)
     return (u * (sign[..., None] * others)[..., None, :]) @ vt
 

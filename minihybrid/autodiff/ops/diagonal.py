@@ -21,7 +21,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 def diagonal_embed(x: Any, shape: tuple[int, ...], offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """Zeros of a shape, with the last axis of x as the diagonal of the matrices in two axes."""
     out = np.zeros_like(x, shape=shape)
-    along = np.arange(x.shape[-1])
+    along = np.arange(x.shape[-1], like=x)
     np.moveaxis(out, (axis1, axis2), (-2, -1))[..., along + max(-offset, 0), along + max(offset, 0)] = x
     return out
 

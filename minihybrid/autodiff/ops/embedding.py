@@ -9,18 +9,19 @@ import numpy as np
 from minihybrid import kernels
 from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.op import op
-from minihybrid.autodiff.operands import require_between
+from minihybrid.autodiff.operands import require_between, require_one_device
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
-from minihybrid.device import on_cpu
+from minihybrid.device import Device, on_cpu
 
 
-def _indices(op: str, indices: Any, rows: int) -> Any:
-    """The indices as an array, checked: integers in 0..rows-1."""
+def _indices(op: str, indices: Any, rows: int, x: Any) -> Any:
+    """The indices into x, or of it, as an array where x is, checked: integers in 0..rows-1."""
     if isinstance(indices, Tensor):
         indices = indices.array
     elif not hasattr(indices, "dtype"):
-        indices = np.asarray(indices)
+        indices = Device.of(x.array if isinstance(x, Tensor) else x).array(indices)
+    require_one_device(op, x=x, indices=indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: the indices are {indices.dtype}; expected integers, one row number each.")
     require_between(
@@ -58,7 +59,7 @@ def _add_up(x: Any, indices: Any, out: Any) -> Any:
     out[...] = 0
     labels, rows = indices.reshape(-1), x.reshape(indices.size, *x.shape[indices.ndim :])
     if not on_cpu(x):  # of a dtype without a kernel; CuPy has no reduceat, and adds in any order
-        np.add.at(out, labels, rows)
+        add_at(out, labels, rows)
     elif labels.size:
         order = labels.argsort(kind="stable")
         labels = labels[order]
@@ -67,6 +68,13 @@ def _add_up(x: Any, indices: Any, out: Any) -> Any:
         starts = new.nonzero()[0]
         out[labels[starts]] = np.add.reduceat(rows[order], starts, axis=0)
     return out
+
+
+def add_at(out: Any, index: Any, x: Any) -> None:
+    """np.add.at; called by itself, it would not be CuPy's where an index is a tuple, which no array is."""
+    if not on_cpu(out) and out.dtype == np.int64:  # atomically CuPy adds unsigned ones alone, to the same bits
+        out = out.view(np.uint64)
+    Device.of(out).xp.add.at(out, index, x)
 
 
 def _embedding_weight(g: Any, weight_shape: tuple[int, ...], indices: Any, into: Any = None) -> Any:
@@ -85,7 +93,7 @@ def embedding(weight: Any, indices: Any) -> Any:
     >>> mh.embedding(mh.tensor([[0.0, 1.0], [2.0, 3.0]]), [1, 1, 0]).tolist()
     [[2.0, 3.0], [2.0, 3.0], [0.0, 1.0]]
     """
-    return _embedding(weight, _indices("embedding", indices, weight.shape[0]))
+    return _embedding(weight, _indices("embedding", indices, weight.shape[0], weight))
 
 
 def segment_sum(x: Any, indices: Any, count: int) -> Any:
@@ -98,7 +106,7 @@ def segment_sum(x: Any, indices: Any, count: int) -> Any:
     >>> mh.segment_sum(mh.tensor([1.0, 2.0, 4.0]), [1, 1, 3], 4).tolist()
     [0.0, 3.0, 0.0, 4.0]
     """
-    indices = _indices("segment_sum", indices, count)
+    indices = _indices("segment_sum", indices, count, x)
     if x.shape[: indices.ndim] != indices.shape:
         raise ValueError(
             f"segment_sum: x {x.shape} and indices {indices.shape} do not fit; x has the axes of the indices, then "

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from minihybrid.autodiff.op import op
-from minihybrid.autodiff.operands import as_operands, require_axis, require_between
-from minihybrid.autodiff.ops.embedding import segment_sum
+from minihybrid.autodiff.operands import as_operands, require_axis, require_between, require_one_device
+from minihybrid.autodiff.ops.embedding import add_at, segment_sum
 from minihybrid.autodiff.ops.shape import broadcast_to, ravel
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
-from minihybrid.device import on_cpu
+from minihybrid.device import Device, on_cpu
 
 # Anywhere in an array, by NumPy's rules for x[index]
 
@@ -31,15 +31,19 @@ def getitem(x: Any, index: Any) -> Any:
     >>> x[:, 0].tolist(), x[x > 2].tolist(), x[[0, 0]].tolist()
     ([1.0, 3.0], [3.0, 4.0], [[1.0, 2.0], [1.0, 2.0]])
     """
-    return _getitem(x, _plain(index))
+    return _getitem(x, _plain("getitem", x, index))
 
 
-def _plain(index: Any) -> Any:
-    """An index with arrays where it had tensors."""
+def _plain(op: str, x: Any, index: Any) -> Any:
+    """An index into x with arrays where it had tensors."""
     if isinstance(index, Tensor):
-        return index.array
-    if isinstance(index, (tuple, list)) and any(isinstance(part, (Tensor, tuple, list)) for part in index):
-        return type(index)(_plain(part) for part in index)
+        index = index.array
+    if isinstance(index, (tuple, list)) and any(
+        hasattr(part, "dtype") or type(part) in (tuple, list) for part in index
+    ):
+        return type(index)(_plain(op, x, part) for part in index)
+    if hasattr(index, "strides"):
+        require_one_device(op, x=x, index=index)
     return index
 
 
@@ -57,7 +61,7 @@ def _index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     size = math.prod(shape)
     if not on_cpu(x) or x.dtype.kind != "f" or len(shape) < 2 or size > 8 * x.size:
         out = np.zeros_like(x, shape=shape)  # here it is fast, or there is little to add
-        np.add.at(out, index, x)
+        add_at(out, index, x)
         return out
     rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     if not isinstance(rows, tuple):
@@ -83,9 +87,25 @@ def _is_mask(part: Any) -> bool:
 
 @op(x=lambda g, index: index_set(g, index, 0), values=lambda g, index: _last_written(g, index))
 def _index_set(x: Any, index: Any, values: Any) -> Any:
+    if not on_cpu(x) and np.ndim(values) and not _names_no_position_twice(index):
+        picked = x[index]
+        if picked.size:
+            latest = opaque_call(_latest, picked, index, x.shape)
+            return np.where(latest < 0, x, np.broadcast_to(values, picked.shape).reshape(-1)[latest])
     out = x.copy()
     out[index] = values
     return out
+
+
+def _latest(picked: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """At each position of a shape, which of the elements picked by an index is the last there; -1 where none is."""
+    order = np.arange(picked.size, dtype=np.int32, like=picked).reshape(picked.shape)
+    latest = np.full_like(picked, -1, shape=shape, dtype=np.int32)
+    if on_cpu(picked):
+        latest[index] = order
+    else:  # which writes in any order
+        Device.of(latest).xp.maximum.at(latest, index, order)
+    return latest
 
 
 def index_set(x: Any, index: Any, values: Any) -> Any:
@@ -95,7 +115,7 @@ def index_set(x: Any, index: Any, values: Any) -> Any:
     >>> mh.index_set(mh.tensor([1.0, 2.0, 3.0]), slice(1, None), 0.0).tolist()
     [1.0, 0.0, 0.0]
     """
-    return _index_set(x, _plain(index), values)
+    return _index_set(x, _plain("index_set", x, index), values)
 
 
 def _last_written(g: Any, index: Any) -> Any:
@@ -103,10 +123,9 @@ def _last_written(g: Any, index: Any) -> Any:
     picked = getitem(g, index)
     if _names_no_position_twice(index):
         return picked
-    array = g.array if isinstance(g, Tensor) else g
-    order = np.arange(picked.size, like=array).reshape(picked.shape)
-    latest = np.zeros_like(array, shape=g.shape, dtype=order.dtype)
-    latest[index] = order
+    array = picked.array if isinstance(picked, Tensor) else picked
+    latest = opaque_call(_latest, array, index, g.shape)
+    order = np.arange(array.size, dtype=np.int32, like=array).reshape(array.shape)
     return picked * (latest[index] == order).astype(g.dtype)
 
 
@@ -126,7 +145,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     if axis is None:
         x, axis = ravel(x), 0
     axis = require_axis("take", axis, x)
-    indices = _integers("take", indices, x.shape[axis])
+    indices = _integers("take", indices, x.shape[axis], x)
     return _getitem(x, (*(slice(None),) * axis, indices))
 
 
@@ -202,7 +221,7 @@ def scatter_add(x: Any, indices: Any, values: Any, axis: int = -1) -> Any:
 def _corner(op: str, x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     """As `_along`, for indices that cover the first places of the other axes."""
     axis = require_axis(op, axis, x)
-    indices = _integers(op, indices, x.shape[axis])
+    indices = _integers(op, indices, x.shape[axis], x)
     fits = indices.ndim == x.ndim and all(
         i == axis or a <= b for i, (a, b) in enumerate(zip(indices.shape, x.shape, strict=True))
     )
@@ -211,14 +230,13 @@ def _corner(op: str, x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
             f"{op}: x has shape {x.shape} and the indices {indices.shape}; they need x's axes, none longer than x's "
             f"except for axis {axis}."
         )
-    places = np.ogrid[tuple(slice(n) for n in indices.shape)]
-    return tuple(indices if i == axis else np.asarray(p, like=indices) for i, p in enumerate(places))
+    return tuple(indices if i == axis else _places(n, i, indices) for i, n in enumerate(indices.shape))
 
 
 def _along(op: str, x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     """The index of all axes that names positions along one axis, and their own place along the others."""
     axis = require_axis(op, axis, x)
-    indices = _integers(op, indices, x.shape[axis])
+    indices = _integers(op, indices, x.shape[axis], x)
     fits = indices.ndim == x.ndim and all(
         i == axis or a == b or 1 in (a, b) for i, (a, b) in enumerate(zip(indices.shape, x.shape, strict=True))
     )
@@ -227,20 +245,24 @@ def _along(op: str, x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
             f"{op}: x has shape {x.shape} and the indices {indices.shape}; they need x's axes, of the same length or 1 "
             f"except for axis {axis}."
         )
-    places = []
-    for i, n in enumerate(x.shape):
-        shape = [1] * x.ndim
-        shape[i] = n
-        places.append(indices if i == axis else np.arange(n, like=indices).reshape(shape))
-    return tuple(places)
+    return tuple(indices if i == axis else _places(n, i, indices) for i, n in enumerate(x.shape))
 
 
-def _integers(op: str, indices: Any, n: int) -> Any:
-    """The indices as an array, checked: integers in -n..n-1."""
+def _places(n: int, axis: int, like: Any) -> Any:
+    """0 to n - 1 along an axis of as many as `like` has, where it is."""
+    return np.arange(n, like=like).reshape([n if i == axis else 1 for i in range(like.ndim)])
+
+
+def _integers(op: str, indices: Any, n: int, x: Any = None) -> Any:
+    """The indices as an array, where x is if there is one, checked: integers in -n..n-1."""
     indices = indices.array if isinstance(indices, Tensor) else indices
     if not hasattr(indices, "dtype"):
         given = np.asarray(indices)
         indices = given.astype(np.intp) if given.size == 0 else given
+        if x is not None:
+            indices = Device.of(x.array if isinstance(x, Tensor) else x).array(indices)
+    if x is not None:
+        require_one_device(op, x=x, indices=indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: the indices are {indices.dtype}; expected integers.")
     require_between(

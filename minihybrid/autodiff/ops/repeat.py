@@ -32,10 +32,14 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     if counts.ndim > 1 or counts.size not in (1, n) or (counts < 0).any():
         raise ValueError(f"repeat: repeats is {repeats}; expected a number >= 0, or {n} of them for axis {axis} of x.")
     if counts.size != 1:
-        return take(x, np.repeat(np.arange(n), counts), axis)
+        return take(x, np.repeat(np.arange(n, like=_array(x)), counts.tolist()), axis)
     times, before, after = int(counts.reshape(())), x.shape[:axis], x.shape[axis + 1 :]
     copies = broadcast_to(expand_dims(x, axis + 1), (*before, n, times, *after))
     return reshape(copies, (*before, n * times, *after))
+
+
+def _array(x: Any) -> Any:
+    return x.array if isinstance(x, Tensor) else x
 
 
 def tile(x: Any, reps: int | Sequence[int]) -> Any:
@@ -91,7 +95,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
         if before or after:
             if x.shape[axis] == 0:
                 raise ValueError(f"pad: axis {axis} of x {x.shape} is empty; only mode 'constant' can extend it.")
-            x = take(x, np.pad(np.arange(x.shape[axis]), (before, after), mode=mode), axis)  # type: ignore[call-overload]
+            places = np.arange(x.shape[axis], like=_array(x))
+            x = take(x, np.pad(places, (before, after), mode=mode), axis)  # type: ignore[call-overload]
     return x
 
 

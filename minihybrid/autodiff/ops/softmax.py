@@ -9,7 +9,7 @@ import numpy as np
 from minihybrid import kernels
 from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.op import op
-from minihybrid.autodiff.operands import require_between
+from minihybrid.autodiff.operands import require_between, require_one_device
 from minihybrid.autodiff.ops.elementwise import exp, multiply
 from minihybrid.autodiff.ops.reduce import peak, sum
 from minihybrid.autodiff.tensor import Tensor
@@ -62,6 +62,8 @@ def softmax_cross_entropy(logits: Any, labels: Any, smoothing: float = 0.0) -> A
     ValueError for labels of another shape, TypeError for labels that are no integers, IndexError for labels outside the
     range.
     """
+    if type(labels) is not type(logits):  # those of one device are of one class
+        require_one_device("softmax_cross_entropy", logits=logits, labels=labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"the labels are {labels.dtype}; expected integers, one class index for each row of logits")
     if labels.shape != logits.shape[:-1]:
@@ -81,7 +83,7 @@ def _loss_and_probabilities(rows: Any, labels: Any, smoothing: float) -> Any:
     probabilities = np.exp(shifted)
     total = probabilities.sum(axis=1, keepdims=True)
     probabilities /= total
-    target = shifted[np.arange(labels.size), labels]
+    target = shifted[np.arange(labels.size, like=labels), labels]
     if smoothing:  # no product with 0 otherwise: the logit of an impossible class may be -inf
         target = target * (1 - smoothing) + shifted.mean(axis=1) * smoothing
     return (np.log(total[:, 0]) - target).mean(), probabilities
@@ -104,7 +106,7 @@ def _probabilities_minus_target(g: Any, logits: Any, labels: Any, smoothing: flo
     if smoothing:
         out -= scale * (smoothing / probabilities.shape[1])
         scale = scale * (1 - smoothing)
-    out[np.arange(labels.size), labels.reshape(-1)] -= scale
+    out[np.arange(labels.size, like=labels), labels.reshape(-1)] -= scale
     return out.reshape(logits.shape)
 
 

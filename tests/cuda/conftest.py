@@ -1,0 +1,28 @@
+"""Where the tests of the CUDA path run: on the stand-in for CuPy always, on a real GPU when they are asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from minihybrid import device as device_module
+from minihybrid.device import Device
+from tests.cuda import strict_cupy
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """The device "cuda", which is the stand-in's."""
+    monkeypatch.setitem(sys.modules, "cupy", strict_cupy.cupy)
+    monkeypatch.setitem(sys.modules, "cupyx", strict_cupy.cupyx)
+    device_module._cuda.cache_clear()
+    yield Device("cuda")
+    device_module._cuda.cache_clear()
+
+
+@pytest.fixture(params=["strict", pytest.param("cuda", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest) -> Device:
+    """The device "cuda": the stand-in's, and the real one under `pytest -m gpu`."""
+    return request.getfixturevalue("strict") if request.param == "strict" else Device("cuda")
