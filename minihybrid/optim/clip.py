@@ -8,6 +8,7 @@ import numpy as np
 
 from minihybrid import kernels
 from minihybrid.autodiff.fusible import fusible
+from minihybrid.autodiff.product import sum_of_products
 from minihybrid.autodiff.trace import opaque_call
 from minihybrid.optim.gradients import GradientsParams
 
@@ -48,7 +49,7 @@ def _factor(*arrays: Any, max_norm: float) -> Any:
     It is exactly 1 for a norm within the limit. For one that is not finite it is nan: finite gradients can have such a
     norm, and would else pass for clipped.
     """
-    norm = np.sqrt(sum(np.vdot(array, array) for array in arrays))
+    norm = np.sqrt(sum(sum_of_products(array, array) for array in arrays))
     limit = min(max_norm, float(np.finfo(norm.dtype).max))  # no limit is inf, and inf / inf would be nan
     return np.where(np.isfinite(norm), limit / np.maximum(norm, limit), np.nan)
 
