@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minihybrid.hybrid.stateful import Stateful
+from minihybrid.train.reading import numbers
 
 
 class Agreement(Stateful):
@@ -40,8 +41,9 @@ class Agreement(Stateful):
 
     def add(self, predicted: Any, real: Any) -> None:
         """Take in a pair of displacements [n]; one that has no direction, or is not finite, does not count."""
-        lengths = [math.sqrt(float(np.vdot(vector, vector))) for vector in (predicted, real)]
+        *squares, product = numbers(np.vdot(predicted, predicted), np.vdot(real, real), np.vdot(predicted, real))
+        lengths = [math.sqrt(square) for square in squares]
         if all(0 < length < math.inf for length in lengths):
             self.count += 1
-            self._cosines += float(np.vdot(predicted, real)) / (lengths[0] * lengths[1])
+            self._cosines += product / (lengths[0] * lengths[1])
             self._ratios += lengths[0] / lengths[1]

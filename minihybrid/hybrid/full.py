@@ -6,9 +6,11 @@ import math
 from typing import Any, Generic, TypeVar
 
 from minihybrid.data.dataset import Batch
+from minihybrid.device import on_cpu
 from minihybrid.hybrid.wrapper import ModelWrapper, OptimizerWrapper
 from minihybrid.module.module import Module
 from minihybrid.train.ledger import Ledger
+from minihybrid.train.reading import BLOCK, Scalar, may_be_finite
 from minihybrid.train.step import DivergenceError, StepResult
 
 M = TypeVar("M", bound=Module)
@@ -18,7 +20,8 @@ class FullTrainer(Generic[M]):
     """Forward, backward and an optimizer's step for every batch. `ledger` tells what was spent.
 
     With `compile`, loss and gradients come from a plan (see `mh.compile`): the same to the bit, and sooner. A step
-    whose forward function a plan cannot repeat then raises PlanError.
+    whose forward function a plan cannot repeat then raises PlanError. On a GPU, losses and norms stay there until 16
+    steps have been made, or somebody asks for them: see `catch_up`.
 
     >>> import minihybrid as mh
     >>> from minihybrid.hybrid import FullTrainer, ModelWrapper, OptimizerWrapper
@@ -40,6 +43,8 @@ class FullTrainer(Generic[M]):
         self.optimizer_wrapper = optimizer_wrapper
         self.ledger = Ledger()
         self.steps = 0
+        self._unread: list[Any] = []  # steps whose numbers nobody has looked at
+        self._sound: Any = None  # model and optimizer before these
 
     @property
     def model(self) -> M:
@@ -50,17 +55,47 @@ class FullTrainer(Generic[M]):
         """A real step on the batch.
 
         Raises DivergenceError if its loss or its gradient is not finite, and whatever the forward function raises. The
-        step then does not count, model and random streams are as they were, and the trainer can go on.
+        step then does not count, model and random streams are as they were, and the trainer can go on. On a GPU it may
+        be a later step that raises, as `catch_up` does.
         """
         result = self._real_step(batch, "full")
         self.steps += 1
+        if not result.known:
+            self._unread.append(result)
+            if len(self._unread) == BLOCK:
+                self.catch_up()
         return result
 
+    def catch_up(self) -> None:
+        """Look at the numbers of the steps that were made on a GPU without waiting for them.
+
+        Raises DivergenceError if one is not finite. Model, optimizer and random streams are then as they were before
+        the first of these steps, which do not count, and the trainer can go on.
+        """
+        unread, self._unread = self._unread, []
+        for result in unread:
+            for what, value in (("loss", result.loss), ("gradient norm", result.gradient_norm)):
+                if not math.isfinite(value):
+                    model, optimizer = self._sound
+                    self.model_wrapper.restore(model)
+                    self.optimizer_wrapper.restore(optimizer)
+                    self.steps = unread[0].step
+                    raise DivergenceError(
+                        f"the {what} of step {result.step} is {value}; the model is as before step {self.steps}, the "
+                        f"first since it was looked at. {_advice(result.learning_rate)}"
+                    )
+
     def readout(self) -> M:
-        """The model to evaluate and to keep: a copy, with averages of the weights where something keeps them."""
+        """The model to evaluate and to keep: a copy, with averages of the weights where something keeps them.
+
+        Raises as `catch_up` does.
+        """
+        self.catch_up()
         return self.optimizer_wrapper.optimizer.readout(self.model)
 
     def _real_step(self, batch: Batch, phase: str) -> StepResult:
+        if not (self._unread or on_cpu(self.model_wrapper.weights)):
+            self._sound = self.model_wrapper.snapshot(), self.optimizer_wrapper.snapshot()
         learning_rate = self.optimizer_wrapper.learning_rate()
         loss = self._forward(batch)
         self._require_finite("loss", loss, learning_rate)
@@ -69,37 +104,42 @@ class FullTrainer(Generic[M]):
         self.optimizer_wrapper.step(self.model_wrapper)
         return self._result(phase, loss, learning_rate, gradient_norm=norm)
 
-    def _forward(self, batch: Batch) -> float:
+    def _forward(self, batch: Batch) -> Scalar:
         at_once = self.compile and self._backward_follows()
         loss = self.model_wrapper.forward_compiled(batch) if at_once else self.model_wrapper.forward(batch)
-        return float(loss.item())
+        return self.model_wrapper.readings.later(loss.array)
 
     def _backward_follows(self) -> bool:
         """Whether a forward pass is followed by a backward pass, if its loss is finite."""
         return True
 
-    def _backward(self) -> float:
+    def _backward(self) -> Scalar:
         """Make the gradients, and return their norm."""
         norm = self.model_wrapper.backward().gradient_norm
         self.ledger.backward_passes += 1
         return norm
 
-    def _require_finite(self, what: str, value: float, learning_rate: float) -> None:
-        if not math.isfinite(value):
+    def _require_finite(self, what: str, value: Scalar, learning_rate: float) -> None:
+        """Raise DivergenceError for a number that is known not to be finite."""
+        if not may_be_finite(value):
             self.model_wrapper.cancel()
             raise DivergenceError(
-                f"step {self.steps} was not applied, the model is as before it: the {what} is {value}. Lower the "
-                f"learning rate ({learning_rate:g}), clip the gradients, or look for bad values in the batch."
+                f"step {self.steps} was not applied, the model is as before it: the {what} is {float(value)}. "
+                f"{_advice(learning_rate)}"
             )
 
-    def _result(self, phase: str, loss: float, learning_rate: float, **rest: Any) -> StepResult:
+    def _result(self, phase: str, loss: Scalar, learning_rate: float, **rest: Any) -> StepResult:
         return StepResult(
             step=self.steps,
             phase=phase,
-            loss=loss,
+            loss=loss,  # type: ignore[arg-type]  # see `later`
             learning_rate=learning_rate,
             backward_passes=self.ledger.backward_passes,
             forward_probes=self.ledger.forward_probes,
             probe_batches=self.ledger.probe_batches,
             **rest,
         )
+
+
+def _advice(learning_rate: float) -> str:
+    return f"Lower the learning rate ({learning_rate:g}), clip the gradients, or look for bad values in the batch."

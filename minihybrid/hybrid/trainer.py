@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minihybrid.data.dataset import Batch
+from minihybrid.device import on_cpu
 from minihybrid.hybrid.agreement import Agreement
 from minihybrid.hybrid.config import HybridConfig
 from minihybrid.hybrid.correct import Corrector
@@ -36,6 +37,7 @@ from minihybrid.hybrid.wrapper import ModelWrapper, OptimizerWrapper
 from minihybrid.module.module import Module
 from minihybrid.rng import Rng
 from minihybrid.train.metrics import Mean
+from minihybrid.train.reading import BLOCK, Scalar, later, may_be_finite
 from minihybrid.train.step import DivergenceError, StepResult
 
 M = TypeVar("M", bound=Module)
@@ -64,6 +66,7 @@ class TrainerSnapshot:
     predictor: dict[str, Any] | None
 
 
+@later("level")
 @dataclass(frozen=True)
 class Trial:
     """A jump, or a real step, that the next real step verifies: where it began, the loss there, the cuts so far.
@@ -77,10 +80,22 @@ class Trial:
     before: Any = None
     cuts: int = 0
 
-    def refuses(self, loss: float) -> bool:
+    def refuses(self, loss: Scalar) -> bool:
         """Whether the loss is higher now, and something is left to do about it."""
         rose = not loss <= self.level + ROUNDING * abs(self.level)
         return rose and (self.before is not None or self.cuts < MOST_CUTS)
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """A real step that was made and is to be judged.
+
+    `square` is that of the parameters' norm, where it is looked at; with `settles` a phase Correct has run out.
+    """
+
+    result: StepResult
+    square: Scalar | None
+    settles: bool
 
 
 class HybridTrainer(FullTrainer[M]):
@@ -157,7 +172,9 @@ class HybridTrainer(FullTrainer[M]):
         self._cycle_losses: deque[float] = deque(maxlen=config.full)
         self._cycle_began = self._undone = 0.0  # gradient equivalents
         self._examples = Mean()  # in a training batch
-        self._last_loss = math.nan
+        self._last_loss: Scalar = math.nan
+        self._kept_at = -BLOCK  # real steps made when `_good` was kept, on a GPU
+        self._late: list[StepResult] = []  # judged after they were returned, and something was done
         weights = model_wrapper.weights
         looked_at = self.predictor.looks_at_gradients
         self._gradient: Any = np.empty_like(weights) if looked_at else None
@@ -208,6 +225,10 @@ class HybridTrainer(FullTrainer[M]):
         or a prediction that does not fit the model) leaves model, random streams and optimizer as they were, the action
         does not count, and the next call tries it again; only what the predictor's `observe` raises comes after a real
         step, which stands.
+
+        On a GPU the numbers of real steps are looked at together: when 16 have been made, before a prediction, and at
+        the end of a Correct that may regret one. What is done about a step that was not finite is then done late, and
+        begins where the trainer was when all was well.
         """
         self._acting, self._as_it_was = self.phase, (self._position, self._on_trial)
         try:
@@ -220,6 +241,7 @@ class HybridTrainer(FullTrainer[M]):
             self._set_knobs()
             self.model_wrapper.cancel()
             raise
+        result = self._with_late_notes(result)
         self.ledger.count(result)
         self.steps += 1
         self._set_knobs()
@@ -235,8 +257,9 @@ class HybridTrainer(FullTrainer[M]):
         """The model to evaluate and to keep: a copy, with the predictor's read-out if it has one.
 
         While a jump or step is on trial, that is the model from before it, whose loss is known; where predictor or
-        optimizer keep an average, it is the average.
+        optimizer keep an average, it is the average. Raises DivergenceError as `step` does.
         """
+        self.catch_up()
         weights = self.predictor.readout()
         if weights is None and self._on_trial is not None and not self.optimizer_wrapper.optimizer.positions:
             weights = self._on_trial.start
@@ -267,6 +290,7 @@ class HybridTrainer(FullTrainer[M]):
         self.watch.load_state_dict(snapshot.watch)
         if snapshot.predictor is not None:
             self.predictor.load_state_dict(snapshot.predictor)
+        self._unread = []
         self._forget()
 
     def _forget(self) -> None:
@@ -282,17 +306,23 @@ class HybridTrainer(FullTrainer[M]):
     def _learn(self, batch: Batch) -> tuple[StepResult, bool]:
         self.optimizer_wrapper.learning_rate()  # a schedule that fails does so before anything has changed
         loss, trial = self._forward(batch), self._on_trial
+        caught_up = True
+        if trial is not None:
+            loss = float(loss)  # and the numbers of steps before, if they wait
+            caught_up = self._caught_up()
         refused = trial is not None and trial.refuses(loss)
-        if refused or not math.isfinite(loss):
+        if refused or not (may_be_finite(loss) and caught_up):
             self.ledger.forward_probes += 1
             self.ledger.probe_batches += 1
+        if not caught_up:  # the loss is one of weights that are gone
+            return self._result(str(self._acting), loss, self.optimizer_wrapper.learning_rate()), False
         if trial is not None and refused:
-            return self._refuse(trial, loss, take_back=trial.cuts == MOST_CUTS), False
-        norm = self._backward() if math.isfinite(loss) else math.nan
-        if not math.isfinite(norm):
-            return self._not_finite(trial, loss, norm), False
+            return self._refuse(trial, float(loss), take_back=trial.cuts == MOST_CUTS), False
+        norm = self._backward() if may_be_finite(loss) else math.nan
+        if not may_be_finite(norm):
+            return self._not_finite(trial, float(loss), float(norm)), False
         if trial is not None:
-            self._pass(trial, fell=loss < trial.level)
+            self._pass(trial, fell=float(loss) < trial.level)
         self._look()
         if self._start is not None:
             self._start[...] = self.model_wrapper.weights
@@ -301,48 +331,121 @@ class HybridTrainer(FullTrainer[M]):
         learning_rate = self.optimizer_wrapper.learning_rate()
         self.optimizer_wrapper.step(self.model_wrapper)
         if self.controller.verified_steps:
-            self._on_trial = Trial(self._start, loss)
+            self._on_trial = Trial(self._start, loss)  # type: ignore[arg-type]  # see `later`
         self._examples.add(len(batch.inputs))
         self._position = self.controller.after_step(self._position)
-        return self._judge(self._result(str(self._acting), loss, learning_rate, gradient_norm=norm))
+        return self._made(self._result(str(self._acting), loss, learning_rate, gradient_norm=norm))
 
     def _backward_follows(self) -> bool:
         return self._on_trial is None
 
-    def _judge(self, result: StepResult) -> tuple[StepResult, bool]:
+    def _made(self, result: StepResult) -> tuple[StepResult, bool]:
+        """A step was made: judge it, now or together with those that follow."""
+        self._last_loss = vars(result)["loss"]
+        weights, looks = self.model_wrapper.weights, self._looked_at == self.ledger.backward_passes
+        square = self.model_wrapper.readings.later(np.vdot(weights, weights)) if looks else None
+        settles = self._acting is Phase.CORRECT and self.phase is not Phase.CORRECT
+        self._unread.append(Unjudged(result, square, settles))
+        return self._judge_all() if result.known or self._has_to_look(settles) else (result, True)
+
+    def _has_to_look(self, settles: bool) -> bool:
+        """Whether something depends on numbers that are still on the device."""
+        foretold = settles and not (self._before_jump is None and self._foretold is None)
+        told = self.payoff is not None or self.forecaster is not None or not self.controller.verified_steps
+        return foretold or (told and self.phase is Phase.PREDICT) or len(self._unread) >= BLOCK
+
+    def catch_up(self) -> None:
+        """Look at the numbers of the steps that were made on a GPU without waiting for them, as `step` would.
+
+        Raises DivergenceError when the policy is at its end.
+        """
+        if self._unread:
+            self._caught_up()
+            self._set_knobs()
+
+    def _caught_up(self) -> bool:
+        """Judge all steps that wait for it: whether all of them stand."""
+        if not self._unread:
+            return True
+        result, stands = self._judge_all()
+        if result.note:
+            self._late.append(result)
+        self._as_it_was = self._position, self._on_trial
+        return stands
+
+    def _judge_all(self) -> tuple[StepResult, bool]:
+        """Judge the steps that wait for it, in order: the last one's result, and whether all of them stand."""
+        unread, self._unread = self._unread, []
+        last = unread[-1].result
+        for step in unread:
+            result, stands = self._judge(step)
+            if stands and self.forecaster is not None:
+                self.forecaster.observe(step.result.loss)
+            if step.result is last:
+                return result, stands
+            if result.note:
+                self._late.append(result)
+            if not stands:  # nor does what came after it
+                break
+        return last, False
+
+    def _with_late_notes(self, result: StepResult) -> StepResult:
+        """A result that tells, too, what was done about steps before it."""
+        late, self._late = self._late, []
+        if not late:
+            return result
+        notes = [f"{step.note} (of step {step.step})" for step in late] + [result.note] * bool(result.note)
+        taken_back = result.rolled_back or any(step.rolled_back for step in late)
+        return replace(result, note=" ".join(notes), rolled_back=taken_back)
+
+    def _judge(self, step: Unjudged) -> tuple[StepResult, bool]:
         """What is to be said, and done, after a real step."""
+        result = step.result
         loss, norm = result.loss, result.gradient_norm or 0.0
-        self._last_loss = loss
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return self._undo(result, norm), False
         self._level.add(loss)
         self._cycle_losses.append(loss)
         regrets = self.hindsight is not None and self.hindsight.observe(loss)
-        weights, looks = self.model_wrapper.weights, self._looked_at == self.ledger.backward_passes
-        parameter_norm = math.sqrt(float(np.vdot(weights, weights))) if looks else None
-        error = self._prediction_error(loss) if self._foretold is not None else None
+        parameter_norm = None if step.square is None else math.sqrt(float(step.square))
+        error = self._prediction_error(loss, step.settles) if self._foretold is not None else None
         self.verdict = verdict = self.watch.observe(loss, norm, parameter_norm, error)
         in_trouble = verdict.level >= Level.WARNING and verdict.trouble is not Trouble.PREDICTION
         if self._before_jump is not None and (regrets or in_trouble):
             return self._regret(result, verdict.reason if in_trouble else ""), False
-        if self._acting is Phase.CORRECT and self.phase is not Phase.CORRECT:
+        if step.settles:
             self._settle()
         return self._recover(verdict, result)
 
+    def _undo(self, result: StepResult, norm: float) -> StepResult:
+        """A step was made before anybody saw that its loss or gradient is not finite."""
+        self.verdict = verdict = self.watch.judge(result.loss, norm)
+        if self._before_jump is not None:
+            return self._regret(result, verdict.reason)
+        assert self._good is not None  # it was kept before the first step that was made so
+        self.restore(self._good)
+        return self._recover(verdict, result)[0]
+
     def _look(self) -> None:
         """Now and then, keep what recovery may return to: weights whose loss and gradient have just been seen."""
-        if self.ledger.backward_passes >= self._looked_at + LOOK_EVERY:
-            self._looked_at = self.ledger.backward_passes
-            if self.verdict.level is Level.HEALTHY and self._before_jump is None:
-                self._good = self.snapshot()
+        made = self.ledger.backward_passes
+        looks = made >= self._looked_at + LOOK_EVERY
+        if looks:
+            self._looked_at = made
+        # On a GPU it is what to return to when numbers are looked at; it is kept when those of all steps before were.
+        renews = made >= self._kept_at + BLOCK and not self._unread and not on_cpu(self.model_wrapper.weights)
+        if (looks or renews) and not self._unread and self.verdict.level is Level.HEALTHY and self._before_jump is None:
+            self._good, self._kept_at = self.snapshot(), made
 
     def _observe(self, result: StepResult) -> None:
         """A real step was made, and stands."""
         began = perf_counter()
         optimizer, weights = self.optimizer_wrapper.optimizer, self.model_wrapper.weights
-        step = RealStep(result.loss, result.learning_rate, weights, optimizer, self._start, self._gradient)
+        loss = vars(result)["loss"]  # which may still be on the device
+        vectors, readings = (self._start, self._gradient), self.model_wrapper.readings
+        step = RealStep(loss, result.learning_rate, weights, optimizer, *vectors, readings)
         self.predictor.observe(step)
         self.ledger.history_seconds += perf_counter() - began
-        if self.forecaster is not None:
-            self.forecaster.observe(result.loss)
         if self.state is not None:
             self.state.observe(step)
 
@@ -392,14 +495,14 @@ class HybridTrainer(FullTrainer[M]):
             self.verdict.level < Level.WARNING
             and prediction.confidence >= needed
             and prediction.est_steps <= self.config.max_horizon
-            and math.isfinite(float(np.vdot(prediction.delta, prediction.delta)))
+            and (prediction.finite or math.isfinite(float(np.vdot(prediction.delta, prediction.delta))))
         )
 
     def _try(self, prediction: Prediction) -> StepResult:
         """Make a jump that the next real step will judge."""
         before = self.model_wrapper.snapshot()
         self.model_wrapper.move(prediction.delta)
-        self._on_trial = Trial(self._start, self._last_loss, before)
+        self._on_trial = Trial(self._start, self._last_loss, before)  # type: ignore[arg-type]  # see `later`
         self._position = self.controller.deferred(self._position)
         return self._predicted(prediction, accepted=True, scale=1.0, guard="next step")
 
@@ -414,7 +517,7 @@ class HybridTrainer(FullTrainer[M]):
         origin = weights.vector if prediction.origin is None else prediction.origin
         delta = prediction.delta if self.corrector is None else self.corrector.corrected(prediction.delta)
 
-        def loss_at(scale: float) -> float:
+        def loss_at(scale: float) -> Scalar:
             # Always from the start: adding and subtracting again would not give the same bits.
             self.model_wrapper.restore(weights)
             self.model_wrapper.place(origin + origin.dtype.type(scale) * delta)
@@ -495,11 +598,11 @@ class HybridTrainer(FullTrainer[M]):
             loss = self._level.value * outcome.after / outcome.before if told else None
             self._foretold = Foretold(displacement, self.model_wrapper.weights, loss)
 
-    def _prediction_error(self, loss: float) -> float | None:
+    def _prediction_error(self, loss: float, last: bool) -> float | None:
         """A step of Correct was made: when it was the last, the relative error of the loss that was foretold."""
         assert self._foretold is not None
         self._foretold.observe(loss)
-        return None if self.phase is Phase.CORRECT else self._foretold.loss_error
+        return self._foretold.loss_error if last else None
 
     def _settle(self) -> None:
         """Correct has run out: its jump stands, and what was foretold is held against what came."""

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from minihybrid.config import Config, is_number
+from minihybrid.train.reading import Scalar
 
-LossAt = Callable[[float], float]
-"""The loss of a guard batch with the jump made at a scale; 0 is before it."""
+LossAt = Callable[[float], Scalar]
+"""The loss of a guard batch with the jump made at a scale; 0 is before it. On a GPU it is read when it is compared."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class LineSearch(Verification):
             probes += 1
             if loss < before:
                 scale, best = self.backtrack, loss
-        return Outcome(scale, before, best, probes)
+        return Outcome(scale, float(before), float(best), probes)
 
 
 class GuardSearch(LineSearch):

@@ -14,9 +14,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from minihybrid.autodiff.op import no_grad
-from minihybrid.autodiff.storage import MovedError
+from minihybrid.autodiff.storage import FlatGradient, MovedError
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.data.dataset import Batch as Batch
+from minihybrid.device import on_cpu
 from minihybrid.hybrid.delta import WeightDelta, apply_deltas_to_model
 from minihybrid.module.module import Module, Snapshot, changed, pack
 from minihybrid.module.param import Buffer, ParamId
@@ -26,6 +27,7 @@ from minihybrid.optim.optimizer import Optimizer
 from minihybrid.optim.schedule import Constant, Schedule
 from minihybrid.rng import Rng
 from minihybrid.train.compiled import Compiled, compile
+from minihybrid.train.reading import Readings, Scalar, numbers
 
 M = TypeVar("M", bound=Module)
 
@@ -41,14 +43,28 @@ class ForwardFn(Protocol[M]):
 
 
 class GradientInfo:
-    """What a backward pass found. Each value is read from the device when it is first asked for, at any later time.
+    """What a backward pass found. Each value is read from a GPU when it is first asked for, at any later time.
 
-    `loss`; `gradient_norm`, the 2-norm of the whole gradient; `per_param_norms`, that of each part by str(ParamId).
+    `loss`; `gradient_norm`, the 2-norm of the whole gradient; `per_param_norms`, that of each part by str(ParamId): on
+    a GPU these are computed when they are asked for, which has to be before the optimizer's step.
     """
 
-    def __init__(self, loss: Tensor, squares: dict[ParamId, Any]) -> None:
-        """`squares` are the squared norms, as numbers on the device."""
-        self._loss, self._squares = loss, squares
+    def __init__(self, loss: Tensor, flat: FlatGradient, readings: Readings) -> None:
+        self._loss, self._flat = loss, flat
+        self._squares = self._by_parameter() if on_cpu(flat.vector) else None
+        if self._squares is not None:
+            square: Any = sum(self._squares.values(), np.float64(0))
+        elif all(flat.present):
+            square = np.vdot(flat.vector, flat.vector)
+        else:
+            square = sum(self._by_parameter().values())
+        self.gradient_norm = readings.later(np.sqrt(square))
+
+    def _by_parameter(self) -> dict[ParamId, Any]:
+        """The square of each norm, as a number on the device."""
+        flat = self._flat
+        found = zip(flat.storage.keys, flat.views, flat.present, strict=True)
+        return {key: np.vdot(view, view) for key, view, present in found if present}
 
     @cached_property
     def loss(self) -> float:
@@ -56,14 +72,16 @@ class GradientInfo:
         return float(self._loss.item())
 
     @cached_property
-    def gradient_norm(self) -> float:
-        """The 2-norm of the whole gradient."""
-        return math.sqrt(float(sum(self._squares.values(), np.float64(0))))
-
-    @cached_property
     def per_param_norms(self) -> dict[str, float]:
-        """The 2-norm of each parameter's gradient; parameters without one are left out."""
-        return {str(id): math.sqrt(square) for id, square in self._squares.items()}
+        """The 2-norm of each parameter's gradient; parameters without one are left out.
+
+        Raises MovedError, on a GPU, after a step has consumed the gradients.
+        """
+        squares = self._squares
+        if squares is None:
+            self._flat.require()
+            squares = self._by_parameter()
+        return {str(id): math.sqrt(square) for id, square in zip(squares, numbers(*squares.values()), strict=True)}
 
 
 class ModelWrapper(Generic[M]):
@@ -90,6 +108,7 @@ class ModelWrapper(Generic[M]):
         self.forward_fn = forward_fn
         self._loss: Tensor | None = None
         self._gradients: GradientsParams | None = None
+        self.readings = Readings()  # losses and norms that are still on a GPU
         self._found: GradientInfo | None = None  # what `backward` will say, where it is done already
         self._rngs: dict[str, Rng] = {}  # of the model with these fields: walking the tree each time would be slow
         self._buffers: dict[str, Buffer] = {}
@@ -156,11 +175,11 @@ class ModelWrapper(Generic[M]):
                 self.cancel()
         return loss  # type: ignore[no-any-return]
 
-    def evaluate(self, batch: Batch) -> float:
+    def evaluate(self, batch: Batch) -> Scalar:
         """The loss of a batch in evaluation mode: nothing is recorded, and no random number of the model is used up."""
         with no_grad():
             _, loss = _checked(self.forward_fn(self.model.valid(), batch), viewed=True)
-        return float(loss.item())
+        return self.readings.later(loss.array)
 
     def backward(self) -> GradientInfo:
         """The gradients of the last `forward`, kept for the optimizer; raises RuntimeError without one."""
@@ -178,11 +197,8 @@ class ModelWrapper(Generic[M]):
 
     def _kept(self, gradients: GradientsParams, loss: Tensor) -> GradientInfo:
         """Keep gradients for the optimizer; gives what `backward` says of them."""
-        storage = pack(self.model)
-        flat = gradients.flat(storage)
-        found = zip(storage.keys, flat.views, flat.present, strict=True)
         self._gradients = gradients
-        return GradientInfo(loss, {key: np.vdot(view, view) for key, view, present in found if present})
+        return GradientInfo(loss, gradients.flat(pack(self.model)), self.readings)
 
     def gradient_into(self, vector: Any) -> None:
         """Write the gradients of the last `backward` into a vector [n], 0 where a parameter has none."""

@@ -4,6 +4,7 @@ A kernel is a faster way to compute what an op, or an optimizer's rule, says in 
 specification and its oracle, and is named beside it.
 """
 
+from minihybrid.kernels.activation import activation_gradient as activation_gradient
 from minihybrid.kernels.launch import contiguous as contiguous, fits as fits, labels as labels
 from minihybrid.kernels.matmul import column_sum as column_sum, matmul as matmul
 from minihybrid.kernels.optimizer import (

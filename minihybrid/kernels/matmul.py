@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from minihybrid.kernels.activation import ACTIVATIONS
 from minihybrid.kernels.launch import launch
 
 TILE = 16
-ACTIVATIONS = {"none": 0, "relu": 1, "tanh": 2, "sigmoid": 3}
 
 
 def matmul(out: Any, a: Any, b: Any, bias: Any = None, activation: str = "none") -> None:

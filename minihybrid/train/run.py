@@ -140,7 +140,8 @@ def _reason(error: Exception) -> str:
 
 def _entry(event: Event) -> dict[str, Any] | None:
     if isinstance(event, Stepped):
-        return {"event": "step", **vars(event.result), "seconds": event.seconds, "cpu_seconds": event.cpu_seconds}
+        result = {name: getattr(event.result, name) for name in vars(event.result)}
+        return {"event": "step", **result, "seconds": event.seconds, "cpu_seconds": event.cpu_seconds}
     if isinstance(event, Evaluated):
         return {"event": "evaluation", "steps": event.steps, **vars(event.evaluation)}
     if isinstance(event, Ended):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minihybrid.train.reading import Reading, later
+
 
 class DivergenceError(FloatingPointError):
     """A real step had a loss or a gradient that is no finite number; it was not applied, the model is as before it."""
 
 
+@later("loss", "gradient_norm")
 @dataclass(frozen=True)
 class StepResult:
     """One call of a trainer's `step`.
@@ -22,6 +25,8 @@ class StepResult:
     `scale` what it was multiplied by (0 if no jump was made). `guard` says which data verified it, "held-out",
     "in-sample" or "next step", and is None where nothing did. `note` says in a sentence what else was done, such as an
     action of recovery.
+
+    `loss` and `gradient_norm` may be given as Readings (see reading.py): they are read when they are first asked for.
     """
 
     step: int
@@ -41,3 +46,8 @@ class StepResult:
     forward_probes: int = 0
     probe_batches: float = 0.0
     note: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether nobody has to wait for a device to see its numbers."""
+        return all(value.known for value in vars(self).values() if isinstance(value, Reading))

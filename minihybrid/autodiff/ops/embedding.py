@@ -49,7 +49,11 @@ def _added_up(x: Any, indices: Any, out: Any) -> Any:
 def _(x: Any, indices: Any, out: Any) -> Any:
     if not (kernels.fits(x, out) and out.size):
         return NotImplemented
-    rows = kernels.contiguous(x).reshape(indices.size, -1) if x.size else np.empty_like(x, shape=(0, out[0].size))
+    rows = (
+        kernels.contiguous(x).reshape(indices.size, -1)
+        if x.size
+        else np.empty_like(x, shape=(0, out[0].size), order="C")
+    )
     opaque_call(kernels.segment_sum, out.reshape(len(out), -1), rows, kernels.labels(indices))
     return out
 

@@ -93,7 +93,8 @@ def _loss_and_probabilities(rows: Any, labels: Any, smoothing: float) -> Any:
 def _(rows: Any, labels: Any, smoothing: float) -> Any:
     if not (kernels.fits(rows) and rows.size):
         return NotImplemented
-    loss, losses, probabilities = (np.empty_like(rows, shape=shape) for shape in ((), len(rows), rows.shape))
+    shapes = (), len(rows), rows.shape
+    loss, losses, probabilities = (np.empty_like(rows, shape=shape, order="C") for shape in shapes)
     inputs = kernels.contiguous(rows), kernels.labels(labels)
     opaque_call(kernels.cross_entropy, loss, losses, probabilities, *inputs, smoothing)
     return loss, probabilities

@@ -19,6 +19,7 @@ from minihybrid.config import is_count, is_number
 from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
 from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import GuardSearch, Verification
+from minihybrid.train.reading import numbers
 
 
 class DriftConfig(PredictorConfig):
@@ -124,9 +125,14 @@ class Drift(Stateful):
         self._start_window()
         if before is None or steps <= 0:
             return None
-        confidence = max(0.0, _cosine(before, displacement))
-        delta = displacement * (horizon / steps)
-        return Prediction(delta, horizon, confidence, cost=6.0, origin=self._average)
+        a, b, product = numbers(
+            np.vdot(before, before), np.vdot(displacement, displacement), np.vdot(before, displacement)
+        )
+        norms = math.sqrt(a * b)
+        confidence = max(0.0, product / norms) if norms > 0 else 0.0
+        delta, far = displacement * (horizon / steps), horizon / steps
+        finite = b * far * far < float(np.finfo(delta.dtype).max)
+        return Prediction(delta, horizon, confidence, cost=6.0, origin=self._average, finite=finite)
 
     def translate(self, delta: Any) -> None:
         """See `Predictor`."""
@@ -140,8 +146,3 @@ class Drift(Stateful):
 
     def __repr__(self) -> str:
         return f"Drift(average={self.config.average})"
-
-
-def _cosine(a: Any, b: Any) -> float:
-    norms = math.sqrt(float(np.vdot(a, a)) * float(np.vdot(b, b)))
-    return float(np.vdot(a, b)) / norms if norms > 0 else 0.0

@@ -6,22 +6,25 @@ and never decides; it proposes a displacement, and says how that is to be verifi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
 from minihybrid.config import Config
 from minihybrid.hybrid.memory import Demand, MemoryPlan
 from minihybrid.hybrid.verify import Verification
 from minihybrid.optim.optimizer import Optimizer
+from minihybrid.train.reading import Readings, later
 
 
+@later("loss")
 @dataclass(frozen=True, eq=False)
 class RealStep:
     """What a real step tells. The vectors are borrowed: copy what you keep.
 
     `loss` was taken at the weights `start`, and `gradient` is its gradient there, before clipping (0 where a parameter
     has none); the optimizer's step led to `weights`. `start` and `gradient` are None for predictors that do not look at
-    gradients. All three are [n], of the model's dtype.
+    gradients. All three are [n], of the model's dtype. `readings` takes numbers that are not needed before the next
+    loss is read: they are read with it.
     """
 
     loss: float
@@ -30,6 +33,7 @@ class RealStep:
     optimizer: Optimizer
     start: Any = None
     gradient: Any = None
+    readings: Readings = field(default_factory=Readings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Prediction:
     `delta` [n] is to be added to the weights as they are. `est_steps` is how many real steps it stands for.
     `confidence` in [0, 1] is the predictor's own. `cost` is the passes over a vector [n] that were spent on it,
     observing included. Where probes should start from another point than the weights (an average of them, say),
-    `origin` [n] is that point.
+    `origin` [n] is that point. `finite`: the predictor has made sure that `delta` is, so that nobody has to look.
     """
 
     delta: Any
@@ -47,6 +51,7 @@ class Prediction:
     confidence: float = 1.0
     cost: float = 0.0
     origin: Any = None
+    finite: bool = False
 
 
 class Predictor(Protocol):

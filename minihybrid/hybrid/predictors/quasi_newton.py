@@ -19,11 +19,11 @@ from typing import Any, Self
 import numpy as np
 
 from minihybrid.config import is_count, is_number
-from minihybrid.device import Device
 from minihybrid.hybrid.memory import Demand, MemoryPlan
 from minihybrid.hybrid.predictors.predictor import Prediction, PredictorConfig, RealStep
 from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import NextGradient, Verification
+from minihybrid.train.reading import numbers
 
 
 class QuasiNewtonConfig(PredictorConfig):
@@ -98,22 +98,25 @@ class QuasiNewton(Stateful):
         self._spare = 0  # the row that the next pair is written to
         self._s: Any = None
         self._y: Any = None
-        self._inverse: Any = None  # R^-1, at the places of the rows, whatever their age; on the host
+        self._inverse: Any = None  # R^-1, at the places of the rows, whatever their age; in float64
         self._curvatures: Any = None  # s_i.y_i
         self._start: Any = None
         self._gradient: Any = None
         self._update: Any = None
         self._scaling: Any = 1
+        self._undecided: Any = None  # the row of the last pair, and the products by which it is a pair or none
 
     def observe(self, step: RealStep) -> None:
         """See `Predictor`; the pair of this step and the one before is kept if the loss curves upwards along it."""
         if self._s is None:
             shape = (self.config.pairs + 1, step.start.size)
             self._s, self._y = np.zeros_like(step.start, shape=shape), np.zeros_like(step.start, shape=shape)
-            self._inverse, self._curvatures = np.zeros((shape[0], shape[0])), np.zeros(shape[0])
+            self._inverse = np.zeros_like(step.start, np.float64, shape=(shape[0], shape[0]))
+            self._curvatures = np.zeros_like(step.start, np.float64, shape=shape[0])
             self._start, self._gradient = step.start.copy(), step.gradient.copy()
             self._update = step.weights - step.start
         else:
+            self._decide()
             self._consider(step)
             self._start[...] = step.start
             self._gradient[...] = step.gradient
@@ -121,11 +124,18 @@ class QuasiNewton(Stateful):
         self._scaling = step.optimizer.scaling()
 
     def _consider(self, step: RealStep) -> None:
-        row = self._spare
+        row, later = self._spare, step.readings.later
         s = np.subtract(step.start, self._start, out=self._s[row])
         y = np.subtract(step.gradient, self._gradient, out=self._y[row])
-        curvature = float(np.vdot(s, y))
-        lengths = math.sqrt(float(np.vdot(s, s)) * float(np.vdot(y, y)))
+        self._undecided = row, later(np.vdot(s, y)), later(np.vdot(s, s)), later(np.vdot(y, y))
+
+    def _decide(self) -> None:
+        """Whether what the last step has left is a pair: as late as possible, because it takes numbers to tell."""
+        if self._undecided is None:
+            return
+        row, *products = self._undecided
+        curvature, *squares = map(float, products)
+        s, y, lengths, self._undecided = self._s[row], self._y[row], math.sqrt(squares[0] * squares[1]), None
         if not (math.isfinite(lengths) and curvature > self.config.curvature * lengths):
             s[...] = y[...] = 0  # a row beside the pairs takes part in products, with a coefficient of 0
             return
@@ -134,44 +144,40 @@ class QuasiNewton(Stateful):
         self._spare = spare = self._order.pop(0) if full else len(self._order)
         inverse = self._inverse
         inverse[spare, :] = inverse[:, spare] = 0
-        inverse[:, row] = inverse @ _host(self._s @ y) / -curvature
+        inverse[:, row] = inverse @ (self._s @ y) / -curvature
         inverse[row, row] = 1 / curvature
         self._curvatures[row] = curvature
 
     def predict(self, horizon: int, trust: float = 1.0) -> Prediction | None:
         """See `Predictor`: one real step, whatever the horizon; no longer than `trust` times the last update was."""
+        self._decide()
         if len(self._order) < self.config.least:
             return None
-        direction = self._direction()
-        if direction is None:
+        with np.errstate(all="ignore"):  # whether all went well is seen from the numbers
+            direction, scaled_square = self._direction()
+        square, slope = np.vdot(direction, direction), np.vdot(direction, self._gradient)
+        told = numbers(scaled_square, square, slope, np.vdot(self._update, self._update))
+        length, limit = math.sqrt(told[1]), trust * math.sqrt(told[3])
+        if not (0 < told[0] < math.inf and told[2] < 0 and math.isfinite(length)):
             return None
-        length, downhill = _norm(direction), float(np.vdot(direction, self._gradient)) < 0
-        if not (downhill and math.isfinite(length)):
-            return None
-        limit = trust * _norm(self._update)
         if length > limit:
             direction *= limit / length
         direction -= self._update
-        return Prediction(direction, est_steps=1, cost=4.0 * len(self._order))
+        return Prediction(direction, est_steps=1, cost=4.0 * len(self._order), finite=math.isfinite(limit))
 
-    def _direction(self) -> Any:
-        """-H g; None where the newest pair is too small for numbers."""
+    def _direction(self) -> tuple[Any, Any]:
+        """-H g, and y P y of the newest pair: where that is no positive number, the pair is too small for numbers."""
         g, scaling, newest = self._gradient, self._scaling, self._order[-1]
         rows = slice(len(self._order) + 1)  # of the pairs, and the spare
         s, y, inverse = self._s[rows], self._y[rows], self._inverse[rows, rows]
-        scaled_length = float(np.vdot(y[newest], scaling * y[newest]))
-        if not 0 < scaled_length < math.inf:
-            return None
-        u = inverse @ _host(s @ g)
-        z = g - self._on_device(u) @ y
+        scaled_square = np.vdot(y[newest], scaling * y[newest])
+        u = inverse @ (s @ g)
+        z = g - u.astype(g.dtype) @ y
         z *= scaling
-        z *= float(self._curvatures[newest]) / scaled_length
-        v = (self._curvatures[rows] * u - _host(y @ z)) @ inverse
-        z += self._on_device(v) @ s
-        return np.negative(z, out=z)
-
-    def _on_device(self, coefficients: Any) -> Any:
-        return Device.of(self._gradient).array(coefficients, self._gradient.dtype)
+        z *= (self._curvatures[newest] / scaled_square).astype(g.dtype)
+        v = (self._curvatures[rows] * u - y @ z) @ inverse
+        z += v.astype(g.dtype) @ s
+        return np.negative(z, out=z), scaled_square
 
     def translate(self, delta: Any) -> None:
         """See `Predictor`: pairs are of real steps, between which a jump may lie."""
@@ -179,6 +185,11 @@ class QuasiNewton(Stateful):
     def readout(self) -> Any:
         """See `Predictor`: none."""
         return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Predictor`."""
+        self._decide()
+        return super().state_dict()
 
     def __repr__(self) -> str:
         return f"QuasiNewton(pairs={self.config.pairs})"
@@ -205,11 +216,3 @@ def two_loop(pairs: Sequence[tuple[Any, Any]], gradient: Any, scaling: Any) -> A
         b = float(np.vdot(y, r)) / float(np.vdot(s, y))
         r += s * (a - b)
     return -r
-
-
-def _norm(vector: Any) -> float:
-    return math.sqrt(float(np.vdot(vector, vector)))
-
-
-def _host(array: Any) -> Any:
-    return Device.of(array).host(array)
