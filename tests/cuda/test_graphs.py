@@ -198,6 +198,23 @@ def test_what_cannot_be_captured_stays_between_two_graphs(machine, strict, what,
     assert launches.count("graph") == 2
 
 
+def scaled(array, factor):
+    return array * factor
+
+
+def test_a_number_given_to_a_function_is_the_one_of_the_call(machine, strict):
+    def function(x, factor):
+        a = np.tanh(x.array) + 1
+        return mh.Tensor(np.exp(opaque_call(scaled, a, factor * 2) - 1) * 3)
+
+    compiled = mh.compile(function)
+    x = mh.Tensor(strict.array(np.linspace(-1, 1, 5, dtype=np.float32)))
+    for factor in (0.5, 0.25, 2.0, 0.5):
+        np.testing.assert_array_equal(compiled(x, factor).numpy(), function(x, factor).numpy())
+    assert len(compiled.plans) == 1 and len(compiled.plans[0].graphs) == 2
+    assert "not captured: scaled is given a number that changes" in compiled.plans[0].show()
+
+
 def test_a_capture_that_fails_is_told_and_the_calls_are_made(machine, strict, monkeypatch):
     compiled, function = around(lambda a: a + 1)
     monkeypatch.setattr("minihybrid.autodiff.graph.why_not", lambda call: "")
