@@ -1,4 +1,4 @@
-"""Products of arrays, for the inside of ops: NumPy's on the CPU, ours on a GPU, where a CUDA graph has to hold them.
+"""Sums of products, for the inside of ops: NumPy's on the CPU; on a GPU such that a CUDA graph can hold them.
 
 CuPy hands products to cuBLAS in a way that cannot be captured (kernels/cublas.py), so the array code of ops calls these
 functions instead of `@`, `np.dot` and `np.vdot`.
@@ -6,48 +6,97 @@ functions instead of `@`, `np.dot` and `np.vdot`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from minihybrid import kernels
+from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.trace import opaque_call
 from minihybrid.device import on_cpu
 from minihybrid.kernels.cublas import layout
 from minihybrid.kernels.gemm import gemm
 
 
+@fusible
+def product(x: Any, y: Any) -> Any:
+    """x @ y, for arrays as np.matmul takes them."""
+    return x @ y
+
+
+@product.kernel
+def _(x: Any, y: Any) -> Any:
+    return _multiplied(x, y)
+
+
+@fusible
 def dot(x: Any, y: Any, out: Any = None) -> Any:
     """x @ y, for matrices; written to `out`, which is in C order, if it is given."""
-    return np.dot(x, y, out=out) if type(x) is np.ndarray or on_cpu(x) else _on_gpu(x, y, out)
+    return np.dot(x, y, out=out)
 
 
+@dot.kernel
+def _(x: Any, y: Any, out: Any = None) -> Any:
+    return _multiplied(x, y, out)
+
+
+@fusible
 def affine(x: Any, w: Any, b: Any = None) -> Any:
     """x @ w + b, for matrices x and w and a vector b, which may be left out."""
-    if not (type(x) is np.ndarray or on_cpu(x)):
-        return _on_gpu(x, w, bias=b)
     out = np.dot(x, w)
     if b is not None:
         out += b
     return out
 
 
-def product(x: Any, y: Any) -> Any:
-    """x @ y, for arrays as np.matmul takes them."""
-    return x @ y if type(x) is np.ndarray or on_cpu(x) else _on_gpu(x, y)
+@affine.kernel
+def _(x: Any, w: Any, b: Any = None) -> Any:
+    return _multiplied(x, w, bias=b)
 
 
+@fusible
+def column_sum(x: Any, out: Any = None) -> Any:
+    """The sum over the rows of a matrix; written to `out`, if it is given."""
+    return np.dot(_ones(x.shape[0], x.dtype), x, out=out)
+
+
+@column_sum.kernel
+def _(x: Any, out: Any = None) -> Any:
+    if not (kernels.fits(x) and x.flags.c_contiguous):
+        return np.sum(x, axis=0, out=out)
+    made = np.empty_like(x, shape=x.shape[1:]) if out is None else out
+    opaque_call(kernels.column_sum, made, x)
+    return made
+
+
+@lru_cache(maxsize=64)  # making them takes longer than multiplying by them, where there are few
+def _ones(n: int, dtype: Any) -> Any:
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+@fusible
 def sum_of_products(x: Any, y: Any) -> Any:
     """The sum of the products of all elements of two arrays of one shape, as np.vdot gives it."""
-    return np.vdot(x, y) if type(x) is np.ndarray or on_cpu(x) else np.sum(np.multiply(x, y))
+    return np.vdot(x, y)
 
 
-def _on_gpu(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
-    if x.dtype.char not in "fd" or x.dtype != y.dtype or 0 in (x.ndim, y.ndim):
+@sum_of_products.kernel
+def _(x: Any, y: Any) -> Any:
+    return np.sum(np.multiply(x, y))
+
+
+def _multiplied(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
+    """x @ y + bias on a GPU, as np.matmul would shape it."""
+    elsewhere = on_cpu(y) or (bias is not None and on_cpu(bias))  # which CuPy refuses
+    if elsewhere or not kernels.fits(x, y) or 0 in (x.ndim, y.ndim):
         return np.matmul(x, y) if bias is None else np.matmul(x, y) + bias
     if y.ndim == 1:
-        return _on_gpu(x, y[:, None])[..., 0]
+        return _multiplied(x, y[:, None])[..., 0]
     if x.ndim == 1:
-        return _on_gpu(x[None], y)[..., 0, :]
+        return _multiplied(x[None], y)[..., 0, :]
     if x.shape[-1] != y.shape[-2]:
         raise ValueError(f"mismatch in its core dimension: x is {x.shape}, y {y.shape}")
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])

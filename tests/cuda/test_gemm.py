@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import minihybrid as mh
 from minihybrid.autodiff.product import dot, product, sum_of_products
-from minihybrid.kernels import cublas
+from minihybrid.kernels import cublas, gemm
 from minihybrid.kernels.cublas import CublasError, layout
 
 
@@ -33,13 +34,13 @@ batches = st.sampled_from(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_products_of_arrays_in_any_order(strict, dtype):
+def test_products_of_arrays_in_any_order(cuda, dtype):
     @settings(max_examples=150)
     @given(sizes, sizes, sizes, batches, orders, orders, st.integers(0, 9))
     def agrees(n, k, m, batch, order_x, order_y, seed):
         rng = np.random.default_rng(seed)
         x, y = rng.normal(size=(*batch[0], n, k)).astype(dtype), rng.normal(size=(*batch[1], k, m)).astype(dtype)
-        found = product(arranged(x, order_x, strict), arranged(y, order_y, strict))
+        found = product(arranged(x, order_x, cuda), arranged(y, order_y, cuda))
         assert found.dtype == dtype and found.flags.c_contiguous
         np.testing.assert_allclose(found.get(), x @ y, rtol=1e-5, atol=1e-6)
 
@@ -50,6 +51,33 @@ def test_products_of_arrays_in_any_order(strict, dtype):
 def test_vectors_are_a_row_and_a_column(strict, shapes):
     x, y = (np.random.default_rng(0).normal(size=shape) for shape in shapes)
     np.testing.assert_allclose(product(strict.array(x), strict.array(y)).get(), x @ y, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n, k, m", [(1, 1, 1), (5, 3, 2), (17, 33, 16), (3, 0, 2)])
+def test_both_routes_give_a_product_and_a_bias(cuda, dtype, n, k, m):
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.normal(size=shape).astype(dtype) for shape in ((n, k), (k, m), (m,)))
+    for way in gemm.ROUTES.values():
+        for order in ("rows", "columns"):
+            out = cuda.array(np.full((n, m), np.nan, dtype))
+            way(out, arranged(a, order, cuda), arranged(b, order, cuda), cuda.array(bias))
+            np.testing.assert_allclose(out.get(), a @ b + bias, rtol=1e-5, atol=1e-6)
+
+
+def test_the_route_is_a_matter_of_shapes(monkeypatch):
+    assert gemm.route(64, 128, 10) == "tiled" and gemm.route(64, 784, 128) == "cublas"
+    assert gemm.route(4096, 64, 4096) == "cublas" and gemm.route(4, 2, 16, count=3) == "cublas"
+
+
+def test_a_plan_takes_the_route_of_the_tape(strict, monkeypatch):
+    monkeypatch.setattr(gemm, "DEEPEST", 256)
+    layer = mh.nn.LinearConfig(3, 2).init(mh.Rng(0)).to(strict)
+    x = mh.Tensor(strict.array(np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)))
+    forward = mh.compile(lambda model, x: model(x))
+    for _ in range(3):
+        np.testing.assert_array_equal(forward(layer, x).numpy(), layer(x).numpy())
+    np.testing.assert_allclose(layer(x).numpy(), layer.to("cpu")(mh.Tensor(x.numpy())).numpy(), rtol=1e-5)
 
 
 def test_a_product_is_written_where_it_is_told_to_and_is_one_launch(machine, strict):

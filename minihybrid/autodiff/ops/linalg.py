@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import as_operands, require_axis
 from minihybrid.autodiff.ops.elementwise import multiply
 from minihybrid.autodiff.ops.shape import expand_dims, moveaxis, ravel, reshape, swapaxes, transpose
-from minihybrid.autodiff.product import affine, dot as array_dot, product
-from minihybrid.device import on_cpu
+from minihybrid.autodiff.product import affine, column_sum, dot as array_dot, product
 
 
 def _as_matrices(g: Any, x_is_vector: bool, y_is_vector: bool) -> Any:
@@ -75,15 +71,7 @@ def _linear_w(g: Any, x: Any, into: Any = None) -> Any:
 
 
 def _linear_b(g: Any, into: Any = None) -> Any:
-    rows = _rows(g)
-    return np.dot(_ones(rows.shape[0], rows.dtype), rows, out=into) if on_cpu(rows) else np.sum(rows, 0, out=into)
-
-
-@lru_cache(maxsize=64)  # making them takes longer than multiplying by them, where there are few
-def _ones(n: int, dtype: Any) -> Any:
-    ones = np.ones(n, dtype)
-    ones.flags.writeable = False
-    return ones
+    return column_sum(_rows(g), into)
 
 
 linear.fast(x=_linear_x, w=_linear_w, b=_linear_b)
