@@ -43,8 +43,8 @@ extern "C" __global__ void bernoulli(bool* out, const word* stream, long long n,
     }
 }
 
-// The factors of dropout: `scale` where bernoulli says true, else 0. They are kept for the backward pass: ten rounds of
-// 64-bit products take longer than reading 4 bytes.
+// The factors of dropout: `scale` where bernoulli says true, else 0. They are kept for the backward pass, which reads one
+// number where drawing again would take ten rounds of 64-bit products.
 extern "C" __global__ void dropout_factors(real* out, const word* stream, long long n, long long threshold,
                                            double scale) {
     for (long long block = thread_in_grid(); 4 * block < n; block += threads_in_grid()) {

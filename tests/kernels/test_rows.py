@@ -50,6 +50,12 @@ def test_logits_that_are_not_finite(value, smoothing) -> None:
         assert np.allclose(ours, theirs, equal_nan=True, **close(np.float32, 40))
 
 
+def test_a_class_made_impossible_costs_nothing_where_it_is_not_the_label() -> None:
+    logits = guarded(np.array([[0, 0, -np.inf]], np.float32))
+    loss, _, dx = cross_entropy(logits, guarded(np.array([1])), 0.0)
+    assert np.isclose(loss, np.log(2)) and np.allclose(dx, [[0.5, -0.5, 0]])
+
+
 @pytest.mark.parametrize("label", [-1, 7, 2**40])
 def test_a_label_outside_of_its_range_makes_the_loss_nan(label) -> None:
     labels = guarded(np.array([0, label]))
