@@ -134,7 +134,7 @@ class Device:
 
 def on_cpu(array: Any) -> bool:
     """Whether an array is NumPy's, or stands for one of NumPy's while a step is recorded (autodiff/trace.py)."""
-    return isinstance(getattr(array, "__minihybrid_array__", array), np.ndarray)
+    return isinstance(getattr(array, "__minihybrid_array__", array), (np.ndarray, np.generic))
 
 
 def _is_cupy(array: object) -> TypeGuard[Any]:

@@ -61,6 +61,24 @@ class Rng:
         # Whole blocks only: the bit generator then never keeps a rest, and (key, counter) stays its whole state.
         return self._bits.random_raw(-(-n // 4) * 4)[:n]
 
+    def reserve(self, n: int) -> tuple[int, ...]:
+        """Draw n words without making them: where they begin, as key (2 integers) and counter (4, lowest first).
+
+        Who makes them elsewhere, from blocks counter + 1 on, gets those of `words`. Raises ValueError for n < 0.
+
+        >>> a, b = Rng(0), Rng(0)
+        >>> a.reserve(5) == (*b.state()["key"], *b.state()["counter"])
+        True
+        >>> _ = b.words(5)
+        >>> a.state() == b.state()
+        True
+        """
+        if n < 0:
+            raise ValueError(f"a draw has 0 or more words, not {n}")
+        state = self.state()
+        self._bits.advance(-(-n // 4))
+        return *state["key"], *state["counter"]
+
     def uniform(
         self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: DTypeLike = np.float32
     ) -> NDArray[np.floating[Any]]:

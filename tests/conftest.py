@@ -1,6 +1,5 @@
 """Settings of the whole suite: how many examples a property gets, and which tests this machine can run."""
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import hypothesis
 import pytest
 
 from minihybrid.device import Device, DeviceError
+from tests.cuda import nvrtc
 
 # No deadlines: the suite asserts no times, and a busy machine is no bug.
 COMMON = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
@@ -44,4 +44,8 @@ def _why_no_gpu() -> str | None:
 
 
 def _why_no_nvrtc() -> str | None:
-    return None if importlib.util.find_spec("cupy") else "compiling CUDA sources needs CuPy"
+    return (
+        None
+        if nvrtc.library()
+        else "compiling CUDA sources needs NVRTC: install nvidia-cuda-nvrtc (CUDA 13) or nvidia-cuda-nvrtc-cu12"
+    )

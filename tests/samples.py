@@ -171,8 +171,10 @@ def _softmax(x: Any, axis: int = -1) -> Any:
     return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
 
 
-def _cross_entropy(logits: Any, labels: Any) -> Any:
-    return -np.log(np.take_along_axis(_softmax(logits), labels[..., None], -1)).mean()
+def _cross_entropy(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
+    log_p = np.log(_softmax(logits))
+    picked = np.take_along_axis(log_p, labels[..., None], -1)[..., 0]
+    return -((1 - smoothing) * picked + smoothing * log_p.mean(-1)).mean()
 
 
 def _gelu(x: Any, approximate: str = "none") -> Any:
@@ -350,7 +352,7 @@ SAMPLES = {
     "softmax": Samples(along_axis(), numpy=_softmax),
     "log_softmax": Samples(along_axis(), numpy=lambda x, axis: np.log(_softmax(x, axis))),
     "softmax_cross_entropy": Samples(
-        *(call((4, 3), (4,)), call((2, 4, 3), (2, 4)), call((3,), ())),
+        *(call((4, 3), (4,)), call((2, 4, 3), (2, 4)), call((3,), ()), call((4, 3), (4,), smoothing=0.3)),
         on=(reals, Choice((0, 1, 2))),
         numpy=_cross_entropy,
     ),

@@ -32,14 +32,25 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "MyGrad": ("in_mygrad", {}),
 }
 
+# On a GPU
+_THERE = {"device": "cuda"}
+ON_GPU: dict[str, tuple[str, dict[str, Any]]] = {
+    "minihybrid eager": ("ours", _THERE),
+    "minihybrid plan": ("ours", {**_THERE, "through": "compile"}),
+    "PyTorch eager": ("pytorch", _THERE),
+    "PyTorch CUDA graphs": ("pytorch", {**_THERE, "launch": "graph", "fused": True, "capturable": True}),
+    "JAX jit": ("in_jax", _THERE),
+    "torch.compile": ("pytorch", {**_THERE, "launch": "compile", "fused": True}),
+}
+
 NAIVE, OPTIMISED, OURS, PLAN = "naive NumPy", "optimised NumPy", "minihybrid eager", "minihybrid plan"
-TORCH, JAX = "PyTorch eager", "JAX jit"
+TORCH, JAX, TORCH_GRAPHS, TORCH_COMPILE = "PyTorch eager", "JAX jit", "PyTorch CUDA graphs", "torch.compile"
 
 FLOORS = ("GEMM only",)  # they train nothing, so there is no loss to compare
 
 
-def make(contender: str, workload: Workload) -> Step:
+def make(contender: str, workload: Workload, on_gpu: bool = False) -> Step:
     """A contender's step; see the package's text for what it raises."""
-    module, options = CONTENDERS[contender]
+    module, options = (ON_GPU if on_gpu else CONTENDERS)[contender]
     step: Step = importlib.import_module(f"benchmarks.contenders.{module}").make(workload, **options)
     return step

@@ -13,13 +13,17 @@ from benchmarks.contenders import Unfit
 from benchmarks.timing import Step
 from benchmarks.workloads import MLP, Workload
 
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_cpu_enable_async_dispatch", False)
 
-
-def make(workload: Workload) -> Step:
+def make(workload: Workload, device: str = "cpu") -> Step:
+    """`device` is "cpu", where a step waits for its loss, or "cuda", where products are in float32 as elsewhere."""
     if not isinstance(workload, MLP):
         raise Unfit("written for perceptrons only")
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+    else:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # read when the device is first used
+        jax.config.update("jax_default_matmul_precision", "highest")  # by default it rounds to TF32
     layers, regression, lr = len(workload.sizes) - 1, workload.regression, workload.lr
 
     def loss_of(w: Any, x: Any, y: Any) -> Any:
@@ -49,6 +53,6 @@ def make(workload: Workload) -> Step:
     def step() -> Any:
         nonlocal state
         state, loss = compiled(state, x, y)
-        return loss.block_until_ready()
+        return loss.block_until_ready() if device == "cpu" else loss
 
     return step

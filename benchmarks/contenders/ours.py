@@ -62,10 +62,10 @@ def loss_of(workload: Workload) -> Any:
     return mh.nn.mse if isinstance(workload, MLP) and workload.regression else mh.nn.cross_entropy
 
 
-def make(workload: Workload, through: str = "") -> Step:
+def make(workload: Workload, through: str = "", device: str = "cpu") -> Step:
     """`through` names a function of `mh` that the training step goes through first, such as a compiler."""
-    model, optimizer, loss_function = model_of(workload), mh.optim.Adam(), loss_of(workload)
-    x, y = workload.data()
+    model, optimizer, loss_function = model_of(workload).to(device), mh.optim.Adam(), loss_of(workload)
+    x, y = map(mh.Device(device).array, workload.data())
     inputs = x if isinstance(workload, Transformer) else mh.Tensor(x)
 
     def train(model: Any, inputs: Any, targets: Any, lr: float) -> tuple[Any, mh.Tensor]:

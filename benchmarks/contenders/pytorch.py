@@ -78,8 +78,9 @@ def _language_model(workload: Transformer) -> nn.Module:
     return model
 
 
-def make(workload: Workload, **options: bool) -> Step:
-    """`options` are those of PyTorch's Adam."""
+def make(workload: Workload, device: str = "cpu", launch: str = "", **options: bool) -> Step:
+    """`options` are those of PyTorch's Adam. `launch` is "" for one kernel after the other, "graph" for a CUDA graph of
+    the whole step, or "compile" for torch.compile."""
     torch.set_num_threads(1)
     with torch.no_grad():
         if isinstance(workload, Transformer):
@@ -87,16 +88,53 @@ def make(workload: Workload, **options: bool) -> Step:
         else:
             assert isinstance(workload, (MLP, CNN))
             model = _sequential(workload)
+    model = model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=workload.lr, **options)
     loss_function = nn.MSELoss() if isinstance(workload, MLP) and workload.regression else nn.CrossEntropyLoss()
-    x, y = (torch.from_numpy(array) for array in workload.data())
+    x, y = (torch.from_numpy(array).to(device) for array in workload.data())
+
+    def loss_of(x: Any, y: Any) -> Any:
+        out = model(x)
+        return loss_function(out, y) if out.ndim == 2 else loss_function(out.flatten(0, 1), y.flatten())
+
+    if launch == "compile":
+        loss_of = torch.compile(loss_of, mode="max-autotune")
 
     def step() -> Any:
         optimizer.zero_grad()
-        out = model(x)
-        loss = loss_function(out, y) if out.ndim == 2 else loss_function(out.flatten(0, 1), y.flatten())
+        loss = loss_of(x, y)
         loss.backward()
         optimizer.step()
         return loss.detach()
 
-    return step
+    return _captured(step, model, optimizer, (x, y)) if launch == "graph" else step
+
+
+def _captured(step: Step, model: nn.Module, optimizer: Any, inputs: tuple[Any, ...]) -> Step:
+    """The step as a CUDA graph, whose inputs are copied there each time; its first runs, which it needs, are undone."""
+    weights = [parameter.detach().clone() for parameter in model.parameters()]
+    given = [value.clone() for value in inputs]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    optimizer.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step()
+    with torch.no_grad():
+        for parameter, weight in zip(model.parameters(), weights, strict=True):
+            parameter.copy_(weight)
+        for moments in optimizer.state.values():
+            for moment in moments.values():
+                moment.zero_()
+
+    def replay() -> Any:
+        for value, array in zip(inputs, given, strict=True):
+            value.copy_(array)
+        graph.replay()
+        return loss
+
+    return replay

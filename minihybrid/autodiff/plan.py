@@ -2,24 +2,29 @@
 
 `Plan` takes what a `Trace` has written down. Calls whose results nobody uses are dropped, arrays that are needed one
 after the other share memory, views are made once, and what is left becomes the source of a function: `Plan.show` prints
-it, `Plan.replay` runs it.
+it, `Plan.replay` runs it. On a GPU the calls are a function of their own, which becomes one launch (graph.py).
 """
 
 from __future__ import annotations
 
 import builtins
+import itertools
 import keyword
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minihybrid.autodiff.graph import Graph, why_not
 from minihybrid.autodiff.trace import Call, Number, Trace, arrays_in, is_array, owner
-from minihybrid.device import Device
+from minihybrid.device import Device, on_cpu
+from minihybrid.rng import Rng
 
 LINE = 64  # bytes of a line of the cache, at which arrays begin
+NUMBER = 16  # bytes between numbers that are copied to a GPU together: the largest dtype has as many
 
 Text = Callable[[Any], str]  # gives what stands in the source for an object
 Expression = Callable[[Text], str]  # writes an expression of the source
@@ -45,50 +50,149 @@ class Plan:
     ) -> None:
         kept = [*(array for _, array in inputs), *results]
         calls, constants = _without_constants(trace, _used(trace, kept))
-        layout = _Layout(calls, {id(owner(array)) for array in [*kept, *constants]} | set(trace.bound))
-        source = _Source(trace, parameters, {id(array) for _, array in inputs}, layout)
+        gpu = next((Device.of(array) for call in calls for array in arrays_in(call) if not on_cpu(array)), None)
+        host, calls = ([], calls) if gpu is None else _host_first(calls)
+        numbers = _Numbers(trace)
+        stay = {id(owner(array)) for array in [*kept, *constants]} | set(trace.bound)
+        layout = _Layout([*host, *calls], stay, trace.empty.values(), gpu)
+        source = _Source(trace, parameters, {id(array) for _, array in inputs}, layout, numbers)
 
         text = source.text
+        parts = [_Part(calls)] if gpu is None else _parted(calls, gpu)
         body = [
             *_unless(checks(text)),
             *(f"{name} = {text(asked)}({', '.join(map(text, args))})" for name, asked, args in trace.asked_for),
             *_unless([guard if outcome else f"not {guard}" for guard, outcome in dict.fromkeys(trace.guards)]),
-            *(f"{text(array)}[()] = {number.text}" for array, number in trace.numbers.values()),
+            *numbers.lines(text),
             *(f"{text(np.copyto)}({text(array)}, {expression})" for expression, array in inputs),
-            *map(source.line, calls),
+            *map(source.line, host),
+            *(line for part in parts for line in part.lines(source)),
             f"return {returns(text)}",
         ]
 
         self.nbytes = layout.nbytes
         """How much memory the arrays that are calculated on the way share."""
-        self.source = "\n    ".join([f"def replay({', '.join(parameters)}):", *body]) + "\n"
+        self.graphs = [part.graph for part in parts if part.graph is not None]
+        """What is captured, in the order of its launches; nothing on a CPU."""
+        captured = [(f"{text(part.graph)}_calls", part) for part in parts if part.graph is not None]
+        functions = [_function(name, [], map(source.line, part.calls)) for name, part in captured]
+        self.source = "\n".join([*functions, _function("replay", parameters, body)])
+        self._parts = parts
         self._namespace = source.namespace()
         exec(compile(self.source, "<plan>", "exec"), self._namespace)
+        for graph, (name, _) in zip(self.graphs, captured, strict=True):
+            graph.body = self._namespace[name]
         self.replay: Callable[..., Any] = self._namespace["replay"]
 
     def show(self) -> str:
         """The program as text: the arrays that it names, and its source."""
         lines = [
             "# x are inputs, n numbers, w the memory of models and optimizers, c constants and results",
+            *(["# h are numbers on their way to the GPU"] if self.graphs else []),
             f"# a is calculated on the way, by turns in the same {self.nbytes:,} bytes",
         ]
         for name, value in self._namespace.items():
             if is_array(value):
                 shown = f" = {value}" if name[0] == "c" and value.ndim == 0 else ""
                 lines.append(f"# {name} {value.dtype} {value.shape}{shown}")
+            if isinstance(value, Graph):
+                lines.append(f"# {name} {value.reason or 'is one launch'}")
+        lines += [
+            f"# not captured: {reason}" for reason in dict.fromkeys(part.reason for part in self._parts) if reason
+        ]
         return "\n".join([*lines, self.source])
+
+
+def _function(name: str, parameters: Sequence[str], body: Iterable[str]) -> str:
+    return "\n    ".join([f"def {name}({', '.join(parameters)}):", *body]) + "\n"
 
 
 def _unless(conditions: Sequence[str]) -> list[str]:
     return [f"if not ({' and '.join(conditions)}): return None"] if conditions else []
 
 
+@dataclass
+class _Part:
+    """Calls that follow each other: of a graph, or, for a reason if they work on a GPU, one by one."""
+
+    calls: list[Call]
+    graph: Graph | None = None
+    reason: str = ""
+
+    def lines(self, source: _Source) -> list[str]:
+        """What stands for them in the source of a replay."""
+        return [*map(source.line, self.calls)] if self.graph is None else [f"{source.text(self.graph)}()"]
+
+
+def _host_first(calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
+    """What is done on the host alone, and the calls on the GPU.
+
+    The first are what keeps count of something, and what says where a random stream stands; they can be done before all
+    others, as they read nothing that these write.
+    """
+    host: list[Call] = []
+    others: list[Call] = []
+    touched: set[int] = set()
+    for call in calls:
+        arrays = {id(owner(array)) for array in arrays_in(call)}
+        draws = any(isinstance(arg, Rng) for arg in call.args)
+        if not arrays or (draws and not arrays & touched):
+            host.append(call)
+        else:
+            others.append(call)
+            touched |= arrays
+    return host, others
+
+
+def _parted(calls: Sequence[Call], gpu: Device) -> list[_Part]:
+    """Calls on a GPU, in parts that can be captured and parts that cannot."""
+    parts = []
+    for stays_out, run in itertools.groupby(calls, lambda call: bool(why_not(call))):
+        part = _Part([*run])
+        if stays_out:
+            part.reason = "; ".join(dict.fromkeys(map(why_not, part.calls)))
+        elif len(part.calls) > 1:  # one is a launch as it is
+            part.graph = Graph(gpu)
+        parts.append(part)
+    return parts
+
+
+class _Numbers:
+    """Arrays that stand for numbers, and what writes them before the calls.
+
+    Those on a GPU are one vector there, and one here, which is copied there at once. It is not pinned: so the driver
+    has taken the few bytes over when the copy returns, and the next step may write them without waiting.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._all = [*trace.numbers.values()]
+        there = [array for array, _ in self._all if not on_cpu(array)]
+        self._here = np.zeros(NUMBER * len(there), np.uint8)
+        self._vector = _aligned(there[0], len(self._here)) if there else None
+        self._places = {id(array): NUMBER * i for i, array in enumerate(there)}
+        self._twins = {id(array): np.ndarray((), array.dtype, self._here, self._places[id(array)]) for array in there}
+        numbers, twins = [self._vector, *(array for array, _ in self._all)], [self._here, *self._twins.values()]
+        self.kinds = dict.fromkeys(map(id, numbers), "n") | dict.fromkeys(map(id, twins), "h")
+
+    def placed(self, array: Any) -> Any:
+        """The array where it lives."""
+        place = self._places.get(id(array))
+        return array if place is None else _view(array, self._vector, place)
+
+    def lines(self, text: Text) -> list[str]:
+        """What gives them the values of a step."""
+        written = [f"{text(self._twins.get(id(array), array))}[()] = {number.text}" for array, number in self._all]
+        return written if self._vector is None else [*written, f"{text(self._vector)}.set({text(self._here)})"]
+
+
 class _Source:
     """Writes the source: what stands in it for calls and for objects, which get names."""
 
-    def __init__(self, trace: Trace, parameters: Sequence[str], inputs: set[int], layout: _Layout) -> None:
-        self._bound, self._inputs, self._layout = trace.bound, inputs, layout
-        self._numbers = {id(array) for array, _ in trace.numbers.values()}
+    def __init__(
+        self, trace: Trace, parameters: Sequence[str], inputs: set[int], layout: _Layout, numbers: _Numbers
+    ) -> None:
+        self._bound, self._layout, self._numbers = trace.bound, layout, numbers
+        self._kinds = numbers.kinds | dict.fromkeys(inputs, "x")
         self._names: dict[Any, str] = {}
         self._locals = [*parameters, *(name for name, *_ in trace.asked_for)]
         self._named: dict[str, Any] = {**dict.fromkeys(self._locals), "__name__": __name__}
@@ -148,11 +252,10 @@ class _Source:
         return self._names[key]
 
     def _array(self, array: Any) -> str:
-        placed = self._layout.placed(array)
+        placed = self._numbers.placed(self._layout.placed(array))
         key = _address(placed), placed.shape, placed.strides, str(placed.dtype)
         if key not in self._names:
-            bound = id(owner(array)) in self._bound
-            kind = "x" if id(array) in self._inputs else "n" if id(array) in self._numbers else "w" if bound else ""
+            kind = self._kinds.get(id(array)) or ("w" if id(owner(array)) in self._bound else "")
             self._add(key, kind or ("a" if placed is not array else "c"), placed, numbered=True)
         return self._names[key]
 
@@ -201,11 +304,12 @@ def _without_constants(trace: Trace, calls: Sequence[Call]) -> tuple[list[Call],
 class _Layout:
     """Where arrays live: those that are calculated on the way in one piece of memory, by turns; all others stay."""
 
-    def __init__(self, calls: Sequence[Call], stay: set[int]) -> None:
+    def __init__(self, calls: Sequence[Call], stay: set[int], empty: Iterable[Any], gpu: Device | None) -> None:
         self._owners: dict[int, Any] = {}
         self._last: dict[int, int] = {}
         begins: dict[int, list[int]] = {}
-        written = {id(owner(call.target)) for call in calls if call.target is not None} - stay
+        targets = [owner(call.target) for call in calls if call.target is not None]
+        written = {id(array) for array in [*targets, *empty] if on_cpu(array) is (gpu is None)} - stay
         for i, call in enumerate(calls):
             for array in arrays_in(call):
                 if (key := id(owner(array))) in written:
@@ -264,7 +368,8 @@ def _address(array: Any) -> int:
 def _aligned(like: Any, nbytes: int) -> Any:
     """Fresh memory on the device of an array, as bytes; it begins at a line of the cache."""
     memory = Device.of(like).xp.empty(nbytes + LINE, np.uint8)
-    return memory[-_address(memory) % LINE :]
+    begin = -_address(memory) % LINE
+    return memory[begin : begin + nbytes]
 
 
 def _view(array: Any, memory: Any, offset: int) -> Any:

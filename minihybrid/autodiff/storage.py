@@ -148,7 +148,7 @@ class Storage:
         try:
             return FlatGradient(self, *self.pool.pop())
         except IndexError:  # nothing is asked before: another thread may be faster
-            vector = self.device.xp.empty_like(self.values)
+            vector = np.empty_like(self.values)
         return FlatGradient(self, vector, [slot.view(vector) for slot in self.slots])
 
     def lend(self, views: Sequence[Any]) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from minihybrid.autodiff.number import Number as Number, PlanError as PlanError
 from minihybrid.autodiff.tracer import Tracer as Tracer
+from minihybrid.device import Device, on_cpu
 
 R = TypeVar("R")
 
@@ -72,10 +73,11 @@ class Trace:
         self.calls: list[Call] = []
         self.asked_for: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = []
         self.guards: list[tuple[str, bool]] = []
-        self.numbers: dict[tuple[str, str], tuple[Any, Number]] = {}  # arrays that stand for numbers, by text and dtype
+        self.numbers: dict[tuple[str, ...], tuple[Any, Number]] = {}  # arrays for numbers, by text, dtype and device
         self.bound: dict[int, Any] = {}  # memory that is there before and after the step, by the array that owns it
         self.given: set[int] = set()  # of it, what are copies of arguments
         self.fixed: list[Any] = []  # arrays whose values are the same in each step
+        self.empty: dict[int, Any] = {}  # arrays made without values: the step writes there before it reads
         self.over = False
 
     # What the step works on
@@ -140,23 +142,32 @@ class Trace:
             options = {"axis": 0, **options}
         return self._calculated(function, values, _values(options, self), outs and outs[0], takes_out=True)
 
-    def array_function(self, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """A call of another function of NumPy's."""
+    def array_function(self, function: Any, args: tuple[Any, ...], options: dict[str, Any], asked: Tracer) -> Any:
+        """A call of another function of NumPy's; `asked` is the array that NumPy has found and asks."""
         options, count = dict(options), len(args) + len(options)
+        if not any(map(_is_tracer, arrays_within([args, list(options.values())]))):  # it was given as like=
+            function = getattr(Device.of(asked).xp, function.__name__)
         decides = arrays_within([args[1:2], list(options.values())]) if function in _SHAPED_BY_THE_SECOND else []
         if function in _BY_VALUES or (function is np.where and count < 3) or any(map(_is_tracer, decides)):
             raise _shape_depends_on_values(f"np.{function.__name__}")
         if function in _SHAPES:
             return function(*_values(args, self), **_values(options, self))
         if function is np.empty_like:
-            return Tracer(np.empty_like(*_values(args, self), **_values(options, self)), self)
+            made = np.empty_like(*_values(args, self), **_values(options, self))
+            self.empty[id(made)] = made
+            return Tracer(made, self)
         if function in (np.zeros_like, np.ones_like, np.full_like):
+            if options.get("shape") == () and type(number := args[1:] and args[1]) is Number and not on_cpu(args[0]):
+                dtype, device = np.dtype(options.get("dtype") or args[0].dtype), Device.of(args[0])
+                return Tracer(self._changing(number, dtype, device), self)  # a kernel reads it where it is
             return _filled(function, args, options)
-        if (ufunc := _REDUCES.get(function)) is not None and 1 <= len(args) <= 2 and options.keys() <= _REDUCING:
+        reduces = function in _REDUCTIONS and 1 <= len(args) <= 2 and options.keys() <= _REDUCING
+        plainly = reduces and on_cpu(args[0])  # CuPy's sum and mean are kernels of their own, and round as they do
+        if plainly and (ufunc := _REDUCES.get(function)) is not None:
             axis = args[1] if len(args) > 1 else options.get("axis")
             told = {"axis": axis, "keepdims": options.get("keepdims", False)}
             return self.ufunc(ufunc, "reduce", args[:1], {**told, "out": _tuple(options.get("out"))})
-        if function is np.mean and 1 <= len(args) <= 2 and options.keys() <= _REDUCING - {"out"}:
+        if plainly and function is np.mean and "out" not in options:
             x = args[0]
             if x.dtype.kind == "f" and x.dtype.itemsize > 2:  # others are added up in another dtype
                 total = np.sum(*args, **options)
@@ -173,7 +184,8 @@ class Trace:
             args, options = values[: len(args)], dict(zip(names, values[len(args) :], strict=True))
         out = options.pop("out", None)
         values, options = _values(args, self), _values(options, self)
-        return self._calculated(function, values, options, out, takes_out=function in _TAKES_OUT)
+        takes_out = function in _TAKES_OUT or (reduces and not plainly)
+        return self._calculated(function, values, options, out, takes_out)
 
     def item(self, tracer: Tracer, index: Any) -> Any:
         """tracer[index]."""
@@ -184,7 +196,7 @@ class Trace:
     def set_item(self, tracer: Tracer, index: Any, value: Any) -> None:
         """tracer[index] = value."""
         self._writes(tracer)
-        value = self._operand(value, {tracer.dtype})
+        value = self._operand(value, {tracer.dtype}, Device.of(tracer.value))
         if np.ndim(value) and _masks(index):
             raise _shape_depends_on_values("writing an array through a mask")
         target, index = tracer.value, _values(index, self)
@@ -227,14 +239,21 @@ class Trace:
     def _operands(self, values: Sequence[Any], dtype: Any = None) -> tuple[Any, ...]:
         """Arrays; numbers become arrays of the dtype that they take beside the others, which NumPy handles faster."""
         dtypes = {value.dtype for value in values if hasattr(value, "dtype")} if dtype is None else {np.dtype(dtype)}
-        return tuple([self._operand(value, dtypes) for value in values])
+        device = next((Device.of(value.value) for value in values if isinstance(value, Tracer)), Device("cpu"))
+        return tuple([self._operand(value, dtypes, device) for value in values])
 
-    def _operand(self, value: Any, dtypes: set[Any]) -> Any:
-        """The array of a Tracer, or of a number beside others of these dtypes, if it can be one."""
+    def _operand(self, value: Any, dtypes: set[Any], device: Device) -> Any:
+        """The array of a Tracer, or of a number beside others of these dtypes on a device, if it can be one.
+
+        CuPy passes a number that stays as it is to the kernel, which is faster than an array; one that changes has to
+        be in memory, where a captured kernel finds it.
+        """
         if isinstance(value, Tracer):
             return value.checked(self)
         if type(value) is Number:
-            return self._changing(value, np.result_type(*dtypes, value.value))
+            return self._changing(value, np.result_type(*dtypes, value.value), device)
+        if device.xp is not np:
+            return value
         floats = [dtype for dtype in dtypes if dtype.kind == "f"]
         if type(value) in (int, float) and len(floats) == 1:
             return self._constant(value, floats[0])
@@ -242,10 +261,10 @@ class Trace:
             return self._constant(value.item(), value.dtype)
         return value
 
-    def _changing(self, number: Number, dtype: Any) -> Any:
-        key = number.text, str(dtype)
+    def _changing(self, number: Number, dtype: Any, device: Device) -> Any:
+        key = number.text, str(dtype), device.name
         if key not in self.numbers:
-            array = np.array(number.value, dtype)
+            array = device.xp.array(number.value, dtype)
             self.numbers[key] = array, number
             self.bound[id(array)] = array
         return self.numbers[key][0]
@@ -370,4 +389,5 @@ _REDUCES = {
     **{np.amax: np.maximum, np.amin: np.minimum},
     **{np.any: np.logical_or, np.all: np.logical_and},
 }
+_REDUCTIONS = {*_REDUCES, np.mean}
 _TAKES_OUT = {np.dot, np.concatenate, np.stack, np.take, np.clip, np.cumsum, np.cumprod, np.round}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from minihybrid.autodiff.number import Number, PlanError
+from minihybrid.device import on_cpu
 
 if TYPE_CHECKING:
     from minihybrid.autodiff.trace import Trace
@@ -45,7 +46,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def _power(self, exponent: Any) -> Callable[..., Any]:
         """What arrays do themselves: for some exponents it is another function than np.power."""
-        if self.dtype.kind == "f" and type(exponent) in (int, float, Number):
+        if self.dtype.kind == "f" and type(exponent) in (int, float, Number) and on_cpu(self.value):
             for known, ufunc in {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}.items():
                 if exponent == known:
                     return ufunc
@@ -59,7 +60,7 @@ class Tracer(NDArrayOperatorsMixin):
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         if any(map(_is_tensor, types)):
             return NotImplemented
-        return self.trace.array_function(function, args, options)
+        return self.trace.array_function(function, args, options, self)
 
     def __getitem__(self, index: Any) -> Any:
         return self.trace.item(self, index)

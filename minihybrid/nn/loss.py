@@ -100,8 +100,8 @@ def cross_entropy(
     _require_array("cross_entropy", "the labels are", labels)
     _require("cross_entropy", "label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "a number in [0, 1]")
     soft = labels.dtype.kind == "f" and labels.shape == logits.shape
-    if not soft and weight is None and ignore_index is None and label_smoothing == 0 and reduction == "mean":
-        return ops.softmax_cross_entropy(logits, labels)
+    if not soft and weight is None and ignore_index is None and reduction == "mean":
+        return ops.softmax_cross_entropy(logits, labels, label_smoothing)
     log_probabilities = ops.log_softmax(logits)
     if not soft:
         options = weight, ignore_index, label_smoothing, reduction

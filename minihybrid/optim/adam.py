@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from minihybrid import kernels
+from minihybrid.autodiff.trace import opaque_call
 from minihybrid.optim.optimizer import Moments, Optimizer, require
 
 
@@ -82,12 +84,31 @@ class Adam(Optimizer):
         v += scratch
         if self.amsgrad:
             v = np.maximum(moments["v_max"], v, out=moments["v_max"])
-        root = ((1 - beta2) / (1 - beta2**t)) ** 0.5
+        eps, size = self._numbers(lr, t)
         np.sqrt(v, out=scratch)
-        scratch += self.eps / root
+        scratch += eps
         np.divide(m, scratch, out=scratch)
-        scratch *= lr * (1 - beta1) / (1 - beta1**t) / root
+        scratch *= size
         w -= scratch
+
+    def _numbers(self, lr: float, t: int) -> tuple[float, float]:
+        """eps and lr, with what the bias corrections and the scales of the moments make of them."""
+        beta1, beta2 = self.betas
+        root = ((1 - beta2) / (1 - beta2**t)) ** 0.5
+        return self.eps / root, lr * (1 - beta1) / (1 - beta1**t) / root
+
+    def update_in_one_launch(self, w: Any, g: Any, moments: Moments, lr: float, t: int, scratch: Any) -> None:
+        """See the class. Numbers that change go into arrays: a recorded graph reads them anew."""
+        if not kernels.fits(w, g):
+            return self.update_in_place(w, g, moments, lr, t, scratch)
+        eps, size = (np.full_like(w, number, shape=()) for number in self._numbers(lr, t))
+        m, v, v_max = moments["m"], moments["v"], moments.get("v_max")
+        shrink, decay = self._decay_numbers(w, lr)
+        opaque_call(kernels.adam, w, m, v, v_max, g, eps, size, shrink, self.betas, decay)
+
+    def _decay_numbers(self, w: Any, lr: float) -> tuple[Any, float]:
+        """What w shrinks by, an array or None, and how much of it is added to g."""
+        return None, self.weight_decay
 
 
 class AdamW(Adam):
@@ -113,3 +134,6 @@ class AdamW(Adam):
     def decay_in_place(self, w: Any, g: Any, lr: float, scratch: Any) -> None:
         """Weight decay, written into w."""
         w *= 1 - lr * self.weight_decay
+
+    def _decay_numbers(self, w: Any, lr: float) -> tuple[Any, float]:
+        return np.full_like(w, 1 - lr * self.weight_decay, shape=()), 0.0

@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from minihybrid import kernels
+from minihybrid.autodiff.fusible import fusible
+from minihybrid.autodiff.product import sum_of_products
+from minihybrid.autodiff.trace import opaque_call
 from minihybrid.optim.gradients import GradientsParams
 
 
@@ -22,13 +26,14 @@ def clip_global_norm(grads: GradientsParams, max_norm: float) -> GradientsParams
     1.0
     """
     _require_positive("clip_global_norm", "max_norm", max_norm)
-    return grads.scaled(_factor(grads.parts(), max_norm))
+    first, *others = grads.parts() or [np.zeros(0)]
+    return grads.scaled(_factor(first, max_norm, *others))
 
 
 def clip_norm(grads: GradientsParams, max_norm: float) -> GradientsParams:
     """Scale each parameter's gradient by itself, so that its 2-norm is at most `max_norm`; nan if it is not finite."""
     _require_positive("clip_norm", "max_norm", max_norm)
-    return grads.map(lambda g: g * _factor([g], max_norm))
+    return grads.map(lambda g: g * _factor(g, max_norm))
 
 
 def clip_value(grads: GradientsParams, limit: float) -> GradientsParams:
@@ -37,15 +42,28 @@ def clip_value(grads: GradientsParams, limit: float) -> GradientsParams:
     return grads.map(lambda g: np.clip(g, -limit, limit))
 
 
-def _factor(arrays: list[Any], max_norm: float) -> Any:
-    """What limits the common norm of some arrays; a number on their device, as nobody has to read it.
+@fusible
+def _factor(array: Any, max_norm: float, *others: Any) -> Any:
+    """What limits the common norm of arrays, one or more; a number on their device, as nobody has to read it.
 
     It is exactly 1 for a norm within the limit. For one that is not finite it is nan: finite gradients can have such a
     norm, and would else pass for clipped.
     """
-    norm = np.sqrt(sum(np.vdot(array, array) for array in arrays))
+    norm = np.sqrt(sum(sum_of_products(x, x) for x in (array, *others)))
     limit = min(max_norm, float(np.finfo(norm.dtype).max))  # no limit is inf, and inf / inf would be nan
     return np.where(np.isfinite(norm), limit / np.maximum(norm, limit), np.nan)
+
+
+@_factor.kernel
+def _(array: Any, max_norm: float, *others: Any) -> Any:
+    arrays = array, *others
+    if not kernels.fits(*arrays):
+        return NotImplemented
+    limit = np.full_like(array, min(max_norm, float(np.finfo(array.dtype).max)), shape=())
+    partials = np.empty_like(array, shape=kernels.partial_sums([x.size for x in arrays]))
+    factor = np.empty_like(array, shape=())
+    opaque_call(kernels.clip_factor, factor, partials, limit, *map(kernels.contiguous, arrays))
+    return factor
 
 
 def _require_positive(function: str, option: str, value: float) -> None:

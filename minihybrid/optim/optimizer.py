@@ -8,13 +8,14 @@ all of them end to end, and gets the longest runs there are; one that looks at m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from minihybrid.autodiff.storage import Storage, caller
 from minihybrid.autodiff.trace import host_number, opaque_call
+from minihybrid.device import on_cpu
 from minihybrid.module.module import Module, changed, pack
 from minihybrid.optim.gradients import GradientsParams
 
@@ -72,6 +73,13 @@ class Optimizer:
         for name, moment in moments.items():
             moment[...] = after[name]
 
+    def update_in_one_launch(self, w: Any, g: Any, moments: Moments, lr: float, t: int, scratch: Any) -> None:
+        """The same on a GPU, with the same bits: for rules that have a kernel."""
+        self.update_in_place(w, g, moments, lr, t, scratch)
+
+    def _rule(self, w: Any) -> Callable[..., None]:
+        return self.update_in_place if on_cpu(w) else self.update_in_one_launch
+
     def step(self, lr: float, model: M, grads: GradientsParams) -> M:
         """Update the parameters that have a gradient, and return the model; consumes the model and the gradients.
 
@@ -107,7 +115,7 @@ class Optimizer:
         for segment in self._segments:
             t = host_number(self._next, segment.first)
             g = gradient[segment.part].reshape(segment.shape)
-            self.update_in_place(segment.w, g, segment.moments, lr, t, segment.scratch)
+            self._rule(g)(segment.w, g, segment.moments, lr, t, segment.scratch)
             opaque_call(self._count, segment.first, segment.last)  # only now: an update that fails is none
 
     def _next(self, slot: int) -> int:
@@ -144,7 +152,7 @@ class Optimizer:
             views = {name: segment.of(vector) for name, vector in moments.items()}
             for t in range(self._next(segment.first), self._next(segment.first) + steps):
                 g[...] = 0
-                self.update_in_place(w, g, views, lr, t, segment.scratch)
+                self._rule(g)(w, g, views, lr, t, segment.scratch)
         return weights
 
     def cut(self) -> None:

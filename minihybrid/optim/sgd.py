@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from minihybrid import kernels
+from minihybrid.autodiff.trace import opaque_call
 from minihybrid.optim.optimizer import Moments, Optimizer, require
 
 
@@ -59,3 +61,11 @@ class SGD(Optimizer):
                 g = b
         np.multiply(g, lr, out=scratch)
         w -= scratch
+
+    def update_in_one_launch(self, w: Any, g: Any, moments: Moments, lr: float, t: int, scratch: Any) -> None:
+        """See the class."""
+        if not kernels.fits(w, g):
+            return self.update_in_place(w, g, moments, lr, t, scratch)
+        keep = 1 - self.dampening if self.dampening and t > 1 else 1.0
+        arrays = w, moments.get("momentum"), g, np.full_like(w, lr, shape=())
+        opaque_call(kernels.sgd, *arrays, self.momentum, keep, self.weight_decay, self.nesterov)

@@ -9,11 +9,17 @@ import pytest
 
 from minihybrid import device as device_module
 from minihybrid.device import Device
-from tests.cuda import strict_cupy
+from tests.cuda import graphs, strict_cupy
 
 
 @pytest.fixture
-def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+def machine(monkeypatch: pytest.MonkeyPatch) -> graphs.Machine:
+    """What the stand-in's device is given to do; with it come CUDA graphs and cuBLAS."""
+    return graphs.install(monkeypatch)
+
+
+@pytest.fixture
+def strict(machine: graphs.Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """The device "cuda", which is the stand-in's."""
     monkeypatch.setitem(sys.modules, "cupy", strict_cupy.cupy)
     monkeypatch.setitem(sys.modules, "cupyx", strict_cupy.cupyx)

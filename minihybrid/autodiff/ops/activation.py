@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from minihybrid.autodiff.op import op
+from minihybrid import kernels
+from minihybrid.autodiff.fusible import Fusible, fusible
+from minihybrid.autodiff.op import Op, op
 from minihybrid.autodiff.operands import as_operands, require_axis
 from minihybrid.autodiff.ops.compare import greater, less, logical_and
 from minihybrid.autodiff.ops.elementwise import absolute, exp, square, tanh, where
 from minihybrid.autodiff.ops.join import split
 from minihybrid.autodiff.ops.shape import reshape
 from minihybrid.autodiff.ops.special import erf
+from minihybrid.autodiff.trace import opaque_call
 
 
 @op(x=lambda g, out: g * out * (1 - out))
@@ -45,6 +48,26 @@ def logsigmoid(x: Any) -> Any:
 def relu(x: Any) -> Any:
     """x where it is positive, else 0; the gradient at 0 is 0."""
     return np.maximum(x, 0)
+
+
+def _in_one_launch(activation: Op) -> Fusible:
+    """The gradient of relu, tanh or sigmoid as it stands in its formula, and as a kernel."""
+    formula = fusible(activation.formulas["x"].function)
+
+    @formula.kernel
+    def _(g: Any, out: Any) -> Any:
+        if not kernels.fits(g, out):
+            return NotImplemented
+        dx = np.empty_like(out, order="C")
+        arrays = dx, kernels.contiguous(g), kernels.contiguous(out)
+        opaque_call(kernels.activation_gradient, *arrays, activation.__name__)
+        return dx
+
+    return formula
+
+
+for _activation in (relu, tanh, sigmoid):
+    _activation.fast(x=_in_one_launch(_activation))
 
 
 @op(x=lambda g, x, negative_slope: where(greater(x, 0), g, g * negative_slope))

@@ -31,6 +31,7 @@ from minihybrid.autodiff.ops.windows import (
     sliding_windows,
     window_over,
 )
+from minihybrid.autodiff.product import product
 from minihybrid.device import on_cpu
 
 _CACHE = 2**20  # bytes of columns at a time; on a GPU the bound is on memory alone
@@ -81,7 +82,7 @@ def _conv(x: Any, weight: Any, bias: Any, window: Window, groups: int) -> Any:
     matrices = weight.reshape(groups, outputs // groups, taken * window.places)
     y = np.empty_like(x, shape=(x.shape[0], outputs, *window.out))
     for part in _parts(x, channels * window.places * window.positions):
-        rows = matrices @ _columns(x[part], window, groups)
+        rows = product(matrices, _columns(x[part], window, groups))
         if bias is not None:
             rows += bias.reshape(groups, -1, 1)
         y[part] = rows.reshape(outputs, -1, *window.out).swapaxes(0, 1)
@@ -100,7 +101,7 @@ def _conv_transpose(y: Any, weight: Any, bias: Any, window: Window, groups: int)
     matrices = weight.reshape(groups, outputs // groups, taken * window.places).swapaxes(1, 2)
     x = np.empty_like(y, shape=(y.shape[0], channels, *window.spatial))
     for part in _parts(y, channels * window.places * window.positions):
-        columns = matrices @ _rows(y[part], groups)
+        columns = product(matrices, _rows(y[part], groups))
         seen = columns.reshape(channels, *window.size, -1, *window.out)
         x[part] = overlap_add(seen, window).swapaxes(0, 1)
     if bias is not None:
@@ -117,7 +118,7 @@ def _conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     outputs, taken = y.shape[1], x.shape[1] // groups
     weight = np.zeros_like(x, shape=(groups, outputs // groups, taken * window.places))
     for part in _parts(x, x.shape[1] * window.places * window.positions):
-        weight += _rows(y[part], groups) @ _columns(x[part], window, groups).swapaxes(1, 2)
+        weight += product(_rows(y[part], groups), _columns(x[part], window, groups).swapaxes(1, 2))
     return weight.reshape(outputs, taken, *window.size)
 
 

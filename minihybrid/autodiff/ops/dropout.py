@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from minihybrid import kernels
+from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.ops.elementwise import multiply
 from minihybrid.autodiff.tensor import Array, Tensor
 from minihybrid.autodiff.trace import opaque_call
-from minihybrid.device import on_cpu
 from minihybrid.rng import Rng
 
 
@@ -23,12 +26,26 @@ def dropout(x: Tensor, p: float, rng: Rng) -> Tensor:
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p!r}; expected a probability in [0, 1].")
-    factors = opaque_call(_factors, rng, x.shape, p, x.dtype)
-    out: Tensor = multiply(x, factors if on_cpu(x.array) else x.device.array(factors))
+    out: Tensor = multiply(x, _factors(x.array, p, rng))
     return out
 
 
-def _factors(rng: Rng, shape: tuple[int, ...], p: float, dtype: Any) -> Array:
+@fusible
+def _factors(x: Any, p: float, rng: Rng) -> Any:
+    """What to multiply x by."""
+    return opaque_call(_drawn, rng, x.shape, p, x.dtype)
+
+
+@_factors.kernel
+def _(x: Any, p: float, rng: Rng) -> Any:
+    factors = np.empty_like(x, dtype=x.dtype if kernels.fits(x) else np.float32, order="C")
+    stream = np.empty_like(x, dtype=np.uint64, shape=kernels.STREAM)
+    opaque_call(kernels.advance, stream, rng, x.size)
+    opaque_call(kernels.dropout_factors, factors, stream, p)
+    return factors.astype(x.dtype, copy=False)
+
+
+def _drawn(rng: Rng, shape: tuple[int, ...], p: float, dtype: Any) -> Array:
     factors = rng.bernoulli(shape, 1 - p).astype(dtype)
     if p < 1:
         factors *= 1 / (1 - p)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from minihybrid import kernels
+from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import require_between, require_one_device
 from minihybrid.autodiff.tensor import Tensor
@@ -37,14 +39,32 @@ def _embedding(weight: Any, indices: Any) -> Any:
 
 @op(x=lambda g, indices: _embedding(g, indices))
 def _segment_sum(x: Any, indices: Any, count: int) -> Any:
-    return opaque_call(_add_up, x, indices, np.empty_like(x, shape=(count, *x.shape[indices.ndim :])))
+    return _added_up(x, indices, np.empty_like(x, shape=(count, *x.shape[indices.ndim :]), order="C"))
+
+
+@fusible
+def _added_up(x: Any, indices: Any, out: Any) -> Any:
+    return opaque_call(_add_up, x, indices, out)
+
+
+@_added_up.kernel
+def _(x: Any, indices: Any, out: Any) -> Any:
+    if not (kernels.fits(x, out) and out.size):
+        return NotImplemented
+    rows = (
+        kernels.contiguous(x).reshape(indices.size, -1)
+        if x.size
+        else np.empty_like(x, shape=(0, out[0].size), order="C")
+    )
+    opaque_call(kernels.segment_sum, out.reshape(len(out), -1), rows, kernels.labels(indices))
+    return out
 
 
 def _add_up(x: Any, indices: Any, out: Any) -> Any:
     """The rows of x with index i added up into out[i]: sorted by index, equal ones stand side by side."""
     out[...] = 0
     labels, rows = indices.reshape(-1), x.reshape(indices.size, *x.shape[indices.ndim :])
-    if not on_cpu(x):  # CuPy adds with atomic operations, and has no reduceat
+    if not on_cpu(x):  # of a dtype without a kernel; CuPy has no reduceat, and adds in any order
         add_at(out, labels, rows)
     elif labels.size:
         order = labels.argsort(kind="stable")
@@ -64,7 +84,7 @@ def add_at(out: Any, index: Any, x: Any) -> None:
 
 
 def _embedding_weight(g: Any, weight_shape: tuple[int, ...], indices: Any, into: Any = None) -> Any:
-    return opaque_call(_add_up, g, indices, np.empty_like(g, shape=weight_shape) if into is None else into)
+    return _added_up(g, indices, np.empty_like(g, shape=weight_shape, order="C") if into is None else into)
 
 
 _embedding.fast(weight=_embedding_weight)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import as_operands, require_axis
 from minihybrid.autodiff.ops.elementwise import multiply
 from minihybrid.autodiff.ops.shape import expand_dims, moveaxis, ravel, reshape, swapaxes, transpose
+from minihybrid.autodiff.product import column_sum, dot as array_dot, multiplied, product
 from minihybrid.device import on_cpu
 
 
@@ -25,22 +25,22 @@ def _as_matrices(g: Any, x_is_vector: bool, y_is_vector: bool) -> Any:
 
 def _matmul_x(g: Any, x_shape: tuple[int, ...], y: Any) -> Any:
     g = _as_matrices(g, len(x_shape) == 1, y.ndim == 1)
-    return g @ (expand_dims(y, 0) if y.ndim == 1 else swapaxes(y, -1, -2))
+    return matmul(g, expand_dims(y, 0) if y.ndim == 1 else swapaxes(y, -1, -2))
 
 
 def _matmul_y(g: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
     g = _as_matrices(g, x.ndim == 1, len(y_shape) == 1)
     if x.ndim > 2 and len(y_shape) <= 2:  # one product over all rows, where a stack of them would have to be summed
-        product = swapaxes(_rows(x), 0, 1) @ _rows(g)
-        return product[:, 0] if len(y_shape) == 1 else product
-    product = (expand_dims(x, -1) if x.ndim == 1 else swapaxes(x, -1, -2)) @ g
-    return product[..., 0] if len(y_shape) == 1 else product
+        made = matmul(swapaxes(_rows(x), 0, 1), _rows(g))
+        return made[:, 0] if len(y_shape) == 1 else made
+    made = matmul(expand_dims(x, -1) if x.ndim == 1 else swapaxes(x, -1, -2), g)
+    return made[..., 0] if len(y_shape) == 1 else made
 
 
 @op(x=_matmul_x, y=_matmul_y)
 def matmul(x: Any, y: Any) -> Any:
     """The matrix product: [..., n, k] @ [..., k, m]; vectors count as a row on the left and a column on the right."""
-    return x @ y
+    return product(x, y)
 
 
 def _rows(x: Any) -> Any:
@@ -49,8 +49,8 @@ def _rows(x: Any) -> Any:
 
 
 @op(
-    x=lambda g, w: g @ swapaxes(w, -1, -2),
-    w=lambda g, x: swapaxes(_rows(x), -1, -2) @ _rows(g),
+    x=lambda g, w: matmul(g, swapaxes(w, -1, -2)),
+    w=lambda g, x: matmul(swapaxes(_rows(x), -1, -2), _rows(g)),
     b=lambda g: g,
     composition=lambda x, w, b=None: x @ w if b is None else x @ w + b,
 )
@@ -58,35 +58,28 @@ def linear(x: Any, w: Any, b: Any = None) -> Any:
     """x @ w + b in one op: x [..., in], w [in, out], b [out] or None."""
     if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"x {x.shape} and w {w.shape} do not fit: w is [in, out], and the last axis of x must be in")
-    out = np.dot(_rows(x), w)
-    if b is not None:
-        if b.shape != w.shape[1:]:
-            raise ValueError(f"b {b.shape} does not fit w {w.shape}: w is [in, out], and b must be [out]")
-        out += b
+    if b is not None and b.shape != w.shape[1:]:
+        raise ValueError(f"b {b.shape} does not fit w {w.shape}: w is [in, out], and b must be [out]")
+    if type(x) is np.ndarray or on_cpu(x):
+        out = np.dot(_rows(x), w)
+        if b is not None:
+            out += b
+    else:
+        out = multiplied(_rows(x), w, bias=b)
     return out if x.ndim == 2 else out.reshape((*x.shape[:-1], w.shape[1]))
 
 
 def _linear_x(g: Any, w: Any) -> Any:
-    out = np.dot(_rows(g), w.T)
+    out = (np.dot if type(g) is np.ndarray else array_dot)(_rows(g), w.T)
     return out if g.ndim == 2 else out.reshape((*g.shape[:-1], w.shape[0]))
 
 
 def _linear_w(g: Any, x: Any, into: Any = None) -> Any:
-    return np.dot(_rows(x).T, _rows(g), out=into)
+    return (np.dot if type(x) is np.ndarray else array_dot)(_rows(x).T, _rows(g), into)
 
 
 def _linear_b(g: Any, into: Any = None) -> Any:
-    rows = _rows(g)
-    n = rows.shape[0]
-    ones = _ones(n, rows.dtype) if on_cpu(rows) else np.ones_like(rows, shape=n)
-    return np.dot(ones, rows, out=into)
-
-
-@lru_cache(maxsize=64)  # making them takes longer than multiplying by them, where there are few
-def _ones(n: int, dtype: Any) -> Any:
-    ones = np.ones(n, dtype)
-    ones.flags.writeable = False
-    return ones
+    return column_sum(_rows(g), into)
 
 
 linear.fast(x=_linear_x, w=_linear_w, b=_linear_b)

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from minihybrid import kernels
+from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.op import op
 from minihybrid.autodiff.ops.elementwise import sqrt, square
 from minihybrid.autodiff.ops.reduce import mean
 from minihybrid.autodiff.ops.shape import reshape
 from minihybrid.autodiff.tensor import Axis, Tensor
+from minihybrid.autodiff.trace import opaque_call
 
 
 def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
@@ -43,12 +46,43 @@ def standardize(x: Any, axis: Any = -1, eps: float = 1e-5, centred: bool = True,
     Without `centred` the mean is left alone: x / sqrt(mean of x * x + eps). `known` are the `moments` of x, as arrays,
     if they have been computed already.
     """
+    return _standardized(x, axis, eps, centred, known)
+
+
+@fusible
+def _standardized(x: Any, axis: Any, eps: float, centred: bool, known: Any) -> Any:
     out = x - (x.mean(axis=axis, keepdims=True) if known is None else known[0]) if centred else x
     variance = (out * out).mean(axis=axis, keepdims=True) if known is None else known[1]
     deviation = np.sqrt(variance + eps)
     return out / deviation, deviation
 
 
+@_standardized.kernel
+def _(x: Any, axis: Any, eps: float, centred: bool, known: Any) -> Any:
+    shape = _as_rows(x, axis)
+    if shape is None or known is not None or not kernels.fits(x):
+        return NotImplemented
+    x, out = kernels.contiguous(x), np.empty_like(x, order="C")
+    deviation = np.empty_like(x, shape=(*x.shape[: x.ndim - len(_axes(axis))], *(1 for _ in _axes(axis))))
+    arrays = out.reshape(shape), deviation.reshape(-1), x.reshape(shape)
+    opaque_call(kernels.standardize, *arrays, eps, centred)
+    return out, deviation
+
+
+def _axes(axis: Any) -> tuple[int, ...]:
+    return axis if isinstance(axis, tuple) else (axis,)
+
+
+def _as_rows(x: Any, axis: Any) -> tuple[int, int] | None:
+    """The shape of x as a matrix whose rows run over `axis`; None where those are not the last axes."""
+    axes = sorted([a % x.ndim for a in _axes(axis)])
+    if axes != [*range(x.ndim - len(axes), x.ndim)] or not x.size:
+        return None
+    columns = math.prod(x.shape[axes[0] :])
+    return x.size // columns, columns
+
+
+@fusible
 def _standardize_fast(g: Any, out: Any, x: Any, axis: Any, eps: float, centred: bool, deviation: Any) -> Any:
     dx = g * out
     np.multiply(out, -dx.mean(axis=axis, keepdims=True), out=dx)
@@ -56,6 +90,17 @@ def _standardize_fast(g: Any, out: Any, x: Any, axis: Any, eps: float, centred: 
     if centred:
         dx -= g.mean(axis=axis, keepdims=True)
     dx /= deviation
+    return dx
+
+
+@_standardize_fast.kernel
+def _(g: Any, out: Any, x: Any, axis: Any, eps: float, centred: bool, deviation: Any) -> Any:
+    shape = _as_rows(x, axis)
+    if shape is None or not (kernels.fits(g, out, deviation) and out.flags.c_contiguous):
+        return NotImplemented
+    dx = np.empty_like(out)
+    arrays = dx.reshape(shape), kernels.contiguous(g).reshape(shape), out.reshape(shape), deviation.reshape(-1)
+    opaque_call(kernels.standardize_gradient, *arrays, centred)
     return dx
 
 

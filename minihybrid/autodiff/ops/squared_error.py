@@ -9,6 +9,7 @@ import numpy as np
 from minihybrid.autodiff.op import op
 from minihybrid.autodiff.ops.elementwise import square
 from minihybrid.autodiff.ops.reduce import mean
+from minihybrid.autodiff.product import sum_of_products
 
 
 @op(
@@ -22,7 +23,7 @@ def mean_squared_error(x: Any, y: Any) -> Any:
     if np.shape(x) != np.shape(y):
         raise ValueError(f"x has shape {np.shape(x)}, y {np.shape(y)}; expected one shape")
     difference = x - y
-    return np.vdot(difference, difference) / difference.size, difference
+    return sum_of_products(difference, difference) / difference.size, difference
 
 
 mean_squared_error.fast(
