@@ -239,7 +239,7 @@ for n in (10, 1_000, 100_000, 1_000_000):
     show(race(one_op(n)), "NumPy")
 
 # %% [markdown]
-# A fixed price of a microsecond or so: for ten numbers that is more than the work itself, for a million it disappears.
+# A fixed price of a microsecond or two: for ten numbers that is more than the work itself, for a million it disappears.
 # **The tape costs per op, arithmetic costs per number.** Small networks are all ops, large ones all numbers.
 #
 # From that follow two ways to go faster. *Fewer, larger ops*; or *the same ops without the tape*.

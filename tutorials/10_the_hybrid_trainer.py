@@ -401,7 +401,7 @@ for method in ("Adam", "Null", "Adam, rate x 2", "Follow", "Drift"):
 # forty steps where the guard allows it. `Null` shows what asking costs: next to nothing.
 #
 # That is the honest state of prediction on minibatches: a cheap insurance against a learning rate that is too small.
-# You have found it yourself, with thirty lines and four controls. (The full comparison, 13 tasks and 40 methods, is
+# You have found it yourself, with thirty lines and three controls. (The full comparison, 13 tasks and 40 methods, is
 # `minihybrid compare --suite full`; docs/prediction.md tells what it found.)
 #
 # The trainer asks itself the same question, by the way, while it runs: now and then it leaves a prediction out, by the
