@@ -15,18 +15,20 @@
 # takes twenty-five minutes to read and under a minute to run.
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
 import mmap
 import statistics
 import sys
+import textwrap
 from time import perf_counter, process_time
 
 import matplotlib.pyplot as plt
@@ -56,7 +58,8 @@ figure, axes = plt.subplots()
 axes.plot(single, ".")
 axes.set(xlabel="call", ylabel="microseconds", yscale="log")
 plt.show()
-print(f"fastest {min(single):.0f}, median {statistics.median(single):.0f}, slowest {max(single):.0f} microseconds")
+fastest, median, slowest = min(single), statistics.median(single), max(single)
+print(f"fastest {fastest:.0f}, median {median:.0f}, slowest {slowest:.0f} microseconds")
 
 # %% [markdown]
 # The first call is slower: memory has to be found, caches are cold. Later there are bursts: another program ran, the
@@ -75,11 +78,16 @@ print(f"fastest {min(single):.0f}, median {statistics.median(single):.0f}, slowe
 # That is all of `race`:
 
 # %%
-CLOCK = perf_counter if sys.platform == "win32" else process_time  # Windows' process_time ticks 64 times a second
+CLOCK = (
+    perf_counter if sys.platform == "win32" else process_time
+)  # Windows' process_time ticks 64 times a second
 
 
 def race(contestants, rounds=15, block=0.004, clock=CLOCK):
-    """Seconds of a call in each round, by contestant; each is called for about `block` seconds when it has its turn."""
+    """Seconds of a call in each round, by contestant.
+
+    Each is called for about `block` seconds when it has its turn.
+    """
     calls = {}
     for name, function in contestants.items():
         function()  # the first call is not counted
@@ -99,7 +107,7 @@ def race(contestants, rounds=15, block=0.004, clock=CLOCK):
 
 
 def ratios(seconds, reference):
-    """How many times as long as the reference each one took: the median over rounds, and the middle half."""
+    """Times over the reference's, by contestant: the median, and the middle half."""
     found = {}
     for name, times in seconds.items():
         quotients = [t / r for t, r in zip(times, seconds[reference], strict=True)]
@@ -110,8 +118,9 @@ def ratios(seconds, reference):
 
 def show(seconds, reference):
     for name, (middle, low, high) in ratios(seconds, reference).items():
-        microseconds = 1e6 * statistics.median(seconds[name])
-        print(f"{name:24} {microseconds:9.1f} us   {middle:5.2f} times {reference} ({low:.2f} to {high:.2f})")
+        us = 1e6 * statistics.median(seconds[name])
+        times = f"{middle:5.2f} times {reference} ({low:.2f} to {high:.2f})"
+        print(f"{name:16} {us:9.1f} us   {times}")
 
 
 # %% [markdown]
@@ -164,7 +173,8 @@ def fill_fresh():
     np.frombuffer(mmap.mmap(-1, 4_000_000), np.float32)[...] = 1
 
 
-print(f"{page_faults(fill_fresh):.0f} page faults, and 4,000,000 bytes / 4096 = {4_000_000 / 4096:.0f}")
+print(f"{page_faults(fill_fresh):.0f} page faults")
+print(f"{4_000_000 / 4096:.0f} pages of 4096 bytes in 4,000,000")
 
 # %% [markdown]
 # NumPy asks for fresh memory, too, whenever a line has a result. Here are three element-wise operations as one writes
@@ -198,14 +208,20 @@ for size in sizes:
     faults = [page_faults(way) for way in both.values()]
     measured.append(ratios(race(both, rounds=9), "reused")["fresh"])
     print(
-        f"{size / 1000:7.0f} kB {faults[0]:19.0f} {faults[1]:7.0f}", "{:10.2f} ({:.2f} to {:.2f})".format(*measured[-1])
+        f"{size / 1000:7.0f} kB {faults[0]:19.0f} {faults[1]:7.0f}",
+        "{:10.2f} ({:.2f} to {:.2f})".format(*measured[-1]),
     )
 
 figure, axes = plt.subplots()
 middle, low, high = np.array(measured).T
 axes.errorbar(sizes, middle, [middle - low, high - middle], marker="o", capsize=3)
 axes.axhline(1, color=mh.plot.INK, linestyle="--")
-axes.set(xlabel="bytes in an array", ylabel="time of fresh / reused", xscale="log", ylim=(0, None))
+axes.set(
+    xlabel="bytes in an array",
+    ylabel="time of fresh / reused",
+    xscale="log",
+    ylim=(0, None),
+)
 plt.show()
 
 # %% [markdown]
@@ -259,9 +275,15 @@ w, bias = (
 )
 logits = mh.tensor(mh.Rng(2).normal((64, 10)), requires_grad=True)
 labels = mh.Rng(3).integers(0, 10, 64)
-linear, cross_entropy = mh.ops.registry["linear"], mh.ops.registry["softmax_cross_entropy"]
+linear, cross_entropy = (
+    mh.ops.registry["linear"],
+    mh.ops.registry["softmax_cross_entropy"],
+)
 
-one, several = linear(x, w, bias).sum().backward(), linear.composition(x, w, bias).sum().backward()
+one, several = (
+    linear(x, w, bias).sum().backward(),
+    linear.composition(x, w, bias).sum().backward(),
+)
 print("the same gradient:", np.allclose(one[w].numpy(), several[w].numpy()))
 show(
     race(
@@ -276,7 +298,9 @@ show(
     race(
         {
             "cross-entropy": lambda: cross_entropy(logits, labels).backward(),
-            "its composition ": lambda: cross_entropy.composition(logits, labels).backward(),
+            "its composition ": lambda: cross_entropy.composition(
+                logits, labels
+            ).backward(),
         }
     ),
     "cross-entropy",
@@ -315,12 +339,21 @@ def by_hand(sizes, x, y):
         g[rows, y] -= 1
         g = g / len(y)
         back = g @ p["w2"].T * (h > 0)
-        grads = {"w1": x.T @ back, "b1": back.sum(axis=0), "w2": h.T @ g, "b2": g.sum(axis=0)}
+        grads = {
+            "w1": x.T @ back,
+            "b1": back.sum(axis=0),
+            "w2": h.T @ g,
+            "b2": g.sum(axis=0),
+        }
         t += 1
         for name, g in grads.items():
             m[name] = 0.9 * m[name] + 0.1 * g
             v[name] = 0.999 * v[name] + 0.001 * g**2
-            p[name] -= lr * (m[name] / (1 - 0.9**t)) / (np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8)
+            p[name] -= (
+                lr
+                * (m[name] / (1 - 0.9**t))
+                / (np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8)
+            )
         return loss
 
     return step
@@ -338,7 +371,9 @@ def stepper(step, sizes, x, y):
 
     def again():
         nonlocal model
-        model, loss = step(model, optimizer, x, y, 1e-9)  # so small that the gradients stay as they are
+        model, loss = step(
+            model, optimizer, x, y, 1e-9
+        )  # so small that the gradients stay as they are
         return loss
 
     return again
@@ -385,7 +420,9 @@ for name, step in {"tape": on_the_tape, "plan": mh.compile(on_the_tape)}.items()
     model, optimizer = mh.nn.MLPConfig((64, 128, 10)).init(mh.Rng(0)), mh.optim.Adam()
     for _ in range(50):
         model, loss = step(model, optimizer, x, y, 0.01)
-    pair[name] = np.concatenate([param.numpy().ravel() for param in model.named_params().values()])
+    pair[name] = np.concatenate(
+        [param.numpy().ravel() for param in model.named_params().values()]
+    )
 print("equal in every bit:", np.array_equal(pair["tape"], pair["plan"]))
 
 # %% [markdown]
@@ -409,7 +446,7 @@ model, optimizer = mh.nn.MLPConfig((64, 16, 10)).init(mh.Rng(0)), mh.optim.SGD()
 try:
     deciding(model, optimizer, x, y, 0.1)
 except mh.PlanError as error:
-    print(error)
+    print(textwrap.fill(str(error), 80))
 
 # %% [markdown]
 # It refuses, in a sentence, and leaves the model as it was. Arrays and numbers that a step uses without having been
@@ -430,12 +467,21 @@ print(f"{before} plan before the smaller batch, {len(plan.plans)} after it")
 widths = (16, 64, 256, 1024)
 grown = {}
 for width in widths:
-    grown[width] = ratios(race(contestants((64, width, 10), x, y), rounds=9), "compiled")
+    grown[width] = ratios(
+        race(contestants((64, width, 10), x, y), rounds=9), "compiled"
+    )
 
 figure, axes = plt.subplots()
 for name in ("NumPy by hand", "on the tape", "compiled"):
-    axes.plot(widths, [grown[width][name][0] for width in widths], marker="o", label=name)
-axes.set(xlabel="hidden units", ylabel="time / time of the compiled step", xscale="log", ylim=(0, None))
+    axes.plot(
+        widths, [grown[width][name][0] for width in widths], marker="o", label=name
+    )
+axes.set(
+    xlabel="hidden units",
+    ylabel="time / time of the compiled step",
+    xscale="log",
+    ylim=(0, None),
+)
 axes.set_xticks(widths, widths)
 axes.minorticks_off()
 axes.legend()
@@ -480,7 +526,15 @@ def product_on(device, n):
     return product
 
 
-show(race({f"{n:,} numbers": product_on(device, n) for n in (10, 1_000, 100_000, 1_000_000)}), "10 numbers")
+show(
+    race(
+        {
+            f"{n:,} numbers": product_on(device, n)
+            for n in (10, 1_000, 100_000, 1_000_000)
+        }
+    ),
+    "10 numbers",
+)
 
 # %% [markdown]
 # ## Exercises
@@ -504,7 +558,9 @@ show(race({f"{n:,} numbers": product_on(device, n) for n in (10, 1_000, 100_000,
 #     matrix = np.ones((n, n), np.float32)
 #     print(f"{n} x {n}")
 #     contest = {f"{k} threads": with_threads(k, matrix) for k in (1, 2)}
-#     show(race(contest, rounds=5, clock=perf_counter), "1 threads")  # process_time would count both threads
+#     show(
+#         race(contest, rounds=5, clock=perf_counter), "1 threads"
+#     )  # process_time would count both threads
 # ```
 #
 # For the large product they help, if two cores are free. For the small one there is nothing to share; waiting for one
@@ -524,7 +580,9 @@ show(race({f"{n:,} numbers": product_on(device, n) for n in (10, 1_000, 100_000,
 # hand = by_hand((64, 128, 10), x, y)
 # began = perf_counter()
 # hand()
-# print(f"one step: compiled {compiled / (perf_counter() - began):.0f} times as long as NumPy by hand")
+# print(
+#     f"one step: compiled {compiled / (perf_counter() - began):.0f} times as long as NumPy by hand"
+# )
 # ```
 #
 # The first call records, checks the recording, and compiles it. Who makes one step only should not compile. Who makes
@@ -570,7 +628,10 @@ show(race({f"{n:,} numbers": product_on(device, n) for n in (10, 1_000, 100_000,
 #
 #
 # pair = adam(1_000_000)
-# print("the same result:", np.allclose(pair["textbook"](), pair["with buffers"](), atol=1e-6))
+# print(
+#     "the same result:",
+#     np.allclose(pair["textbook"](), pair["with buffers"](), atol=1e-6),
+# )
 # show(race(pair, rounds=9), "with buffers")
 # ```
 #

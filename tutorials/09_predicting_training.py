@@ -15,13 +15,14 @@
 # and under a minute to run.
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
 from itertools import islice, repeat
@@ -39,7 +40,7 @@ plt.style.use(mh.plot.STYLE)
 # %% [markdown]
 # ## A run is a path
 #
-# A network with $n$ numbers in it is a point in a space of $n$ dimensions, and training moves the point. To record the
+# A network with `n` numbers in it is a point in a space of `n` dimensions, and training moves the point. To record the
 # path we need the weights as one vector after each step. `ModelWrapper` has them as `weights`: it owns a model and
 # knows how to compute its loss, by a function that you give it. `OptimizerWrapper` owns an optimizer and its learning
 # rate. The next tutorial builds the hybrid trainer from these two; here we drive them by hand.
@@ -99,7 +100,7 @@ plt.show()
 
 # %%
 def pca(path):
-    """Coordinates of the points along the two main directions, and each direction's share of the variance."""
+    """Coordinates along the two main directions; the share of the variance in each."""
     centred = path - path.mean(axis=0)
     directions = np.linalg.svd(centred, full_matrices=False)
     shares = directions.S**2 / (directions.S**2).sum()
@@ -121,12 +122,15 @@ for axes, (name, path) in zip(panels, paths.items(), strict=True):
     points, shares = pca(path)
     axes.scatter(*points.T, c=np.arange(len(points)), s=6)
     axes.set(title=f"{name}: {shares[0]:.0%} + {shares[1]:.0%}", xticks=[], yticks=[])
-    axes.set(xlabel="first direction", ylabel="second direction" if name == "full batch" else "")
+    axes.set(
+        xlabel="first direction",
+        ylabel="second direction" if name == "full batch" else "",
+    )
 
 # %% [markdown]
 # (Dark is early, bright is late.) All three are smooth arcs. The random walk, too: PCA of a random walk in many
-# dimensions always shows this arc, with $6/\pi^2 = 61\,\%$ of the variance in the first direction, and $1/k^2$ times as
-# much in the $k$-th (Antognini and Sohl-Dickstein, 2018). So a smooth arc is no evidence of anything.
+# dimensions always shows this arc, with 6/π² = 61 % of the variance in the first direction, and 1/k² times as much in
+# the `k`-th (Antognini and Sohl-Dickstein, 2018). So a smooth arc is no evidence of anything.
 #
 # The shares *are* evidence. Training has some 95 % along one line; the walk never has. Training drifts somewhere, on
 # the whole. That is the first half of the truth, and the reason why people have kept trying to predict it.
@@ -163,14 +167,14 @@ print({name: round(float(cosines(path, [1])[0]), 2) for name, path in paths.item
 # than those of the random walk. The value for the very next step is even negative: what one batch overdid, the next
 # step takes back.
 #
-# How can both be true, 96 % along a line and a cosine of nothing? Write a step as drift plus noise, $\mu + \sigma\xi$.
-# After $N$ steps the drift has grown to $N\mu$, the noise only to $\sqrt{N}\sigma$, because it cancels itself. With
-# $|\mu|$ a tenth of $\sigma$, one step is nearly all noise, and a thousand are nearly all drift. PCA shows the second,
+# How can both be true, 96 % along a line and a cosine of nothing? Write a step as drift plus noise, μ + σξ. After `N`
+# steps the drift has grown to Nμ, the noise only to √N σ, because it cancels itself. With
+# |μ| a tenth of σ, one step is nearly all noise, and a thousand are nearly all drift. PCA shows the second,
 # a step is made of the first.
 #
 # ## A jump, and what it is worth
 #
-# The simplest forecast is a straight line: the mean of the last steps, carried on for $h$ more. What counts is not how
+# The simplest forecast is a straight line: the mean of the last steps, carried on for `h` more. What counts is not how
 # near it comes to the weights that training would have reached, but the loss at the place where it lands. The unit that
 # means something is *real steps*: how many of them would have brought the loss as low?
 
@@ -188,7 +192,7 @@ def mean_step(path, t, window=20):
 
 
 def worth(loss, losses, t):
-    """How many real steps after step t bring the loss as low; infinity if none of those recorded does."""
+    """How many real steps after step t bring the loss as low; infinity if none does."""
     low_enough = np.flatnonzero(losses[t:] <= loss)
     return int(low_enough[0]) if len(low_enough) else np.inf
 
@@ -202,14 +206,19 @@ def worth(loss, losses, t):
 
 # %%
 t, ahead = 50, np.arange(0, 201, 2)
-runs = {lr: record(mh.optim.Adam(), lr, repeat(everything), steps=400) for lr in (0.001, 0.01, 0.04)}
+runs = {
+    lr: record(mh.optim.Adam(), lr, repeat(everything), steps=400)
+    for lr in (0.001, 0.01, 0.04)
+}
 
 figure, panels = plt.subplots(1, 3, figsize=(9, 3))
 print("learning rate   loss at step 50   best jump   lands at   worth real steps")
 for axes, (lr, (path, losses)) in zip(panels, runs.items(), strict=True):
     guessed = np.array([loss_at(path[t] + h * mean_step(path, t)) for h in ahead])
     best = guessed.argmin()
-    print(f"{lr:13} {losses[t]:17.4f} {ahead[best]:11} {guessed[best]:10.4f} {worth(guessed[best], losses, t):18}")
+    steps = worth(guessed[best], losses, t)
+    row = f"{lr:13} {losses[t]:17.4f} {ahead[best]:11} {guessed[best]:10.4f}"
+    print(f"{row} {steps:18}")
     axes.plot(ahead, losses[t + ahead], label="real steps")
     axes.plot(ahead, guessed, label="straight line")
     axes.set(title=f"learning rate {lr}", xlabel="steps after step 50", yscale="log")
@@ -243,9 +252,11 @@ t = 100
 guessed = [loss_at(path[t] + h * mean_step(path, t)) for h in ahead]
 best = int(np.argmin(guessed))
 jumped = path[t] + ahead[best] * mean_step(path, t)
-print(f"a jump of {ahead[best]} steps takes the training loss from {losses[t]:.4f} to {guessed[best]:.4f}")
-print(f"and is worth {worth(guessed[best], losses, t)} real steps")
-print(f"the validation loss goes from {loss_at(path[t], held_out):.4f} to {loss_at(jumped, held_out):.4f}")
+before, after = loss_at(path[t], held_out), loss_at(jumped, held_out)
+steps = worth(guessed[best], losses, t)
+print(f"a jump of {ahead[best]} steps is worth {steps} real ones")
+print(f"training loss {losses[t]:.4f} -> {guessed[best]:.4f}")
+print(f"validation loss {before:.4f} -> {after:.4f}")
 
 # %% [markdown]
 # Much more! Once every image is on the right side, all that is left for the loss is to make the weights larger, ever in
@@ -254,8 +265,8 @@ print(f"the validation loss goes from {loss_at(path[t], held_out):.4f} to {loss_
 #
 # ## What noise does to a jump
 #
-# Now minibatches. To see what happens, first a loss with two dimensions, a *river valley*: steep across ($x$), with a
-# gentle slope along ($y$). The gradient has noise. We draw the path and two forecasts for thirty steps ahead: the last
+# Now minibatches. To see what happens, first a loss with two dimensions, a *river valley*: steep across (`x`), with a
+# gentle slope along (`y`). The gradient has noise. We draw the path and two forecasts for thirty steps ahead: the last
 # step carried on, and the drift of an *average* of the path.
 
 
@@ -276,7 +287,10 @@ drift = (averages[0] - averages[1]) / 20
 figure, axes = plt.subplots(figsize=(6.4, 3.2))
 mh.plot.contour(axes, lambda x, y: 5 * x**2 - 0.3 * y, (-4, 4), (-0.2, 3.6))
 axes.plot(*path.T, marker=".", linewidth=0.8, label="path")
-for start, step, name in ((path[-1], last_step, "last step x 30"), (averages[0], drift, "drift of the average x 30")):
+for start, step, name in (
+    (path[-1], last_step, "last step x 30"),
+    (averages[0], drift, "drift of the average x 30"),
+):
     axes.plot(*np.stack([start, start + 30 * step]).T, marker="o", label=name)
 axes.set(xlabel="across the valley", ylabel="along it")
 axes.legend(loc="upper left")
@@ -284,9 +298,9 @@ plt.show()
 
 # %% [markdown]
 # Across the valley there is nothing to foretell: the point jitters around the middle. The last step carries the jitter
-# along, times 30, up the wall. If a step has noise of size $\sigma$ in a direction of curvature $\lambda$, a jump of
-# $h$ steps adds about $\tfrac12 \lambda h^2 \sigma^2$ to the loss: it grows with the *square* of the length. An average
-# over $N$ points has $N$ times less of it, and keeps the drift along the river.
+# along, times 30, up the wall. If a step has noise of size σ in a direction of curvature λ, a jump of `h` steps adds
+# about λ h² σ² / 2 to the loss: it grows with the *square* of the length. An average over `N` points has `N` times less
+# of it, and keeps the drift along the river.
 #
 # Does it hold in 2,410 dimensions? The same forecasts for the minibatch run, and one between the two: the mean of the
 # last twenty steps, from the last point.
@@ -300,10 +314,18 @@ forecasts = {
     "drift of the average": (newer, (newer - older) / 20),
 }
 figure, axes = plt.subplots()
-axes.plot(ahead, [loss_at(mini[t + h]) for h in ahead], color=mh.plot.INK, label="real steps")
+axes.plot(
+    ahead, [loss_at(mini[t + h]) for h in ahead], color=mh.plot.INK, label="real steps"
+)
 for name, (start, step) in forecasts.items():
     axes.plot(ahead, [loss_at(start + h * step) for h in ahead], label=name)
-axes.set(xlabel="steps ahead", ylabel="loss on the training set", xscale="log", yscale="log", ylim=(0.15, 20))
+axes.set(
+    xlabel="steps ahead",
+    ylabel="loss on the training set",
+    xscale="log",
+    yscale="log",
+    ylim=(0.15, 20),
+)
 axes.legend()
 plt.show()
 
@@ -314,22 +336,25 @@ plt.show()
 #
 # ## A jump, again and again
 #
-# One jump can be worth dozens of steps. What are many? Let us train with them: after every $N$ real steps the weights
-# make a jump of $H$ times their mean step. No look at the loss, no checks.
+# One jump can be worth dozens of steps. What are many? Let us train with them: after every `N` real steps the weights
+# make a jump of `H` times their mean step. No look at the loss, no checks.
 #
-# There is a reason for doubt. $N$ steps and the jump together move the weights by $1 + H/N$ times what the steps alone
-# did. If nothing else changes, that is what a *learning rate $1 + H/N$ times as high* would have done. So the honest
+# There is a reason for doubt. `N` steps and the jump together move the weights by 1 + H/N times what the steps alone
+# did. If nothing else changes, that is what a *learning rate 1 + H/N times as high* would have done. So the honest
 # question is not whether jumps help, but whether they help more than that. It can be answered by a picture: train at
 # many learning rates, without jumps, with jumps, and with the higher rate instead of jumps. A fourth curve is for
-# *momentum* 0.5 (tutorial 5), which carries half of each step on into the next, so that in the end each counts
-# $1 + \tfrac12 + \tfrac14 + \dots = 2$ times.
+# *momentum* 0.5 (tutorial 5), which carries half of each step on into the next, so that in the end each counts 1 + 1/2
+# + 1/4 + ... = 2 times.
 #
-# **Predict**: with $H = N$ the factor is 2, too. Which of the curves will lie close together?
+# **Predict**: with H = N the factor is 2, too. Which of the curves will lie close together?
 
 
 # %%
 def trained(lr, seed, jump=0.0, factor=1.0, momentum=0.0, steps=400, every=20):
-    """The training loss after a run with a rate that falls to 0; jumps, or a higher rate, begin after 40 steps."""
+    """The training loss after a run with a rate that falls to 0.
+
+    Jumps, or a higher rate, begin after the first 40 steps.
+    """
 
     def rate(step):
         return lr * (1 - step / steps) * (factor if step >= 2 * every else 1.0)
@@ -355,12 +380,23 @@ kinds = {
     "no jumps, momentum 0.5": {"momentum": 0.5},
 }
 figure, axes = plt.subplots()
-with np.errstate(over="ignore", invalid="ignore"):  # some of these runs blow up, and that is part of the answer
+with np.errstate(
+    over="ignore", invalid="ignore"
+):  # some of these runs blow up, and that is part of the answer
     for kind, options in kinds.items():
-        losses = [np.median([trained(lr, seed, **options) for seed in range(3)]) for lr in rates]
+        losses = [
+            np.median([trained(lr, seed, **options) for seed in range(3)])
+            for lr in rates
+        ]
         axes.plot(rates, losses, marker="o", label=kind)
         print(f"{kind:34} lowest loss {np.nanmin(losses):.3f}")
-axes.set(xlabel="learning rate", ylabel="training loss after 400 gradients", xscale="log", yscale="log", ylim=(0.02, 5))
+axes.set(
+    xlabel="learning rate",
+    ylabel="training loss after 400 gradients",
+    xscale="log",
+    yscale="log",
+    ylim=(0.02, 5),
+)
 axes.set_xticks(rates[::2], [f"{lr:g}" for lr in rates[::2]])
 axes.minorticks_off()
 axes.legend()
@@ -376,18 +412,18 @@ plt.show()
 #
 # It is no coincidence. Any prediction that is a fixed combination of past weights, applied again and again, is a
 # *linear multistep method*: a momentum of its own kind. So these are the controls that every claim of this kind has to
-# pass: *the learning rate times $1 + H/N$*, and *momentum*, both tuned. There is no free lunch in a straight line.
+# pass: *the learning rate times 1 + H/N*, and *momentum*, both tuned. There is no free lunch in a straight line.
 #
 # ## Where there is something to know
 #
 # Two things escape that argument. One is *averaging*: it removes noise, which no learning rate does (short of falling
 # to zero). The other is *curvature*, where there is no noise to drown it.
 #
-# Near a minimum the loss is a quadratic, and gradient descent on a quadratic is a *linear iteration*:
-# $w_{t+1} = A w_t + b$. Its steps shrink by a different factor in each direction, and from a few steps one can
-# calculate where they would all end. Take points $w_j$ with weights $c_j$ that add up to 1; the same combination of the
-# *steps* should vanish, because at the minimum there are none. So choose the $c$ that makes the combined step as short
-# as it can be. That is *reduced rank extrapolation* (RRE; Mesina 1977, Eddy 1979), eight lines:
+# Near a minimum the loss is a quadratic, and gradient descent on a quadratic is a *linear iteration*: w[t + 1] = A w[t]
+# + b. Its steps shrink by a different factor in each direction, and from a few steps one can calculate where they would
+# all end. Take points w[j] with weights c[j] that add up to 1; the same combination of the *steps* should vanish,
+# because at the minimum there are none. So choose the `c` that makes the combined step as short as it can be. That is
+# *reduced rank extrapolation* (RRE; Mesina 1977, Eddy 1979), eight lines:
 
 
 # %%
@@ -424,8 +460,9 @@ for t in (50, 100, 200):
     line = min(loss_at(path[t] + h * mean_step(path, t)) for h in 2 ** np.arange(9))
     toward = rre(path[t - 20 : t + 1]) - path[t]
     target = min(loss_at(path[t] + scale * toward) for scale in (0.25, 0.5, 1.0, 2.0))
-    found = f"{line:12.4f} {worth(line, losses, t):8} {target:14.4f} {worth(target, losses, t):8}"
-    print(f"{t:4} {losses[t]:8.4f} {found}")
+    by_line = f"{line:12.4f} {worth(line, losses, t):8}"
+    by_rre = f"{target:14.4f} {worth(target, losses, t):8}"
+    print(f"{t:4} {losses[t]:8.4f} {by_line} {by_rre}")
 
 # %% [markdown]
 # Here the twenty steps knew more than their mean: at step 100 RRE goes twice as far as the line. (At step 200 nearly
@@ -460,7 +497,10 @@ except mh.DeviceError:
 
 model = ModelWrapper(mh.nn.MLPConfig((64, 32, 10)).init(mh.Rng(0), device), forward)
 optimizer = OptimizerWrapper(mh.optim.Adam(), 0.01)
-batch, points = mh.data.Batch(device.array(train.inputs), device.array(train.targets)), []
+batch, points = (
+    mh.data.Batch(device.array(train.inputs), device.array(train.targets)),
+    [],
+)
 for _ in range(100):
     points.append(device.host(model.weights))
     model.forward(batch)
@@ -480,7 +520,8 @@ print(pca(np.array(points))[1][:2].round(2))
 # ```python
 # for name, path in paths.items():
 #     _, shares = pca(np.diff(path, axis=0))
-#     print(f"{name:12} {np.searchsorted(np.cumsum(shares), 0.9) + 1} directions of {len(shares)}")
+#     directions = np.searchsorted(np.cumsum(shares), 0.9) + 1
+#     print(f"{name:12} {directions} directions of {len(shares)}")
 # ```
 #
 # Two for full batches, 20 for minibatches, 244 of 299 for the walk. So the noise of minibatches is no random walk,
@@ -488,9 +529,9 @@ print(pca(np.array(points))[1][:2].round(2))
 #
 # </details>
 #
-# **2. A parabola.** If a line is good, is a parabola better? Extrapolate by $w_t + h\,v + \tfrac12 h(h + 1)\,a$, where
-# $v$ is the mean step of the last ten and $a$ how much it has changed per step since the ten before. Compare it with
-# the line for the full-batch run of Adam at 0.01 and for the minibatch run.
+# **2. A parabola.** If a line is good, is a parabola better? Extrapolate by w + h v + h (h + 1) a / 2, where `v` is the
+# mean step of the last ten and `a` how much it has changed per step since the ten before. Compare it with the line for
+# the full-batch run of Adam at 0.01 and for the minibatch run.
 #
 # <details>
 # <summary>Solution</summary>
@@ -506,7 +547,7 @@ print(pca(np.array(points))[1][:2].round(2))
 # ```
 #
 # On full batches it gains nothing near by and loses far out. With noise it is a catastrophe: differences of differences
-# are noisier still, and $h^2$ does the rest. Each order of a forecast costs another factor of $h$.
+# are noisier still, and h² does the rest. Each order of a forecast costs another factor of `h`.
 #
 # </details>
 #
@@ -522,7 +563,8 @@ print(pca(np.array(points))[1][:2].round(2))
 #     now = loss_at(path[120])
 #     guesses = {h: loss_at(path[120] + h * mean_step(path, 120)) for h in (4, 16, 64)}
 #     falls = {h: f"{now - loss:+.3f}" for h, loss in guesses.items()}
-#     print(f"{size:5}: cosine {cosines(path, [1])[0]:+.2f}, loss {now:.3f} falls by {falls}")
+#     cosine = cosines(path, [1])[0]
+#     print(f"{size:5}: cosine {cosine:+.2f}, loss {now:.3f} falls by {falls}")
 # ```
 #
 # Somewhere above 64 images neighbouring steps begin to agree, and the line begins to help: gradients begin to be more

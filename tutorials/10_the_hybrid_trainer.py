@@ -13,15 +13,17 @@
 # You need tutorial 9. It takes twenty-five minutes to read and under a minute to run.
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
+import textwrap
 from dataclasses import replace
 from itertools import islice
 
@@ -30,7 +32,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import minihybrid as mh
-from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWrapper, OptimizerWrapper
+from minihybrid.hybrid import (
+    FullTrainer,
+    HybridConfig,
+    HybridTrainer,
+    ModelWrapper,
+    OptimizerWrapper,
+)
 
 threadpool_limits(1)  # the matrices are small: more threads would wait for one another
 plt.style.use(mh.plot.STYLE)
@@ -45,11 +53,12 @@ plt.style.use(mh.plot.STYLE)
 
 # %%
 task = mh.train.Task.of(mh.data.digits(), mh.Rng(0))
-print(f"{len(task.train)} images to train on, {len(task.guard)} for the guard, {len(task.validation)} for validation")
+for name in ("train", "guard", "validation"):
+    print(f"{name:10} {len(getattr(task, name)):5} images")
 
 
 def forward(model, batch):
-    """What the trainer knows of the task: a model and a batch in, the model and its loss out."""
+    """What the trainer knows of the task: model and batch in, model and loss out."""
     return model, mh.nn.cross_entropy(model(mh.Tensor(batch.inputs)), batch.targets)
 
 
@@ -73,8 +82,11 @@ trainer = HybridTrainer(*parts(0.04), HybridConfig.full_batch())
 results = [trainer.step(everything) for _ in range(80)]
 
 for result in results[:12]:
-    what = "jumps" if result.accepted else "shortens the jump" if result.shortened else ""
-    print(f"{result.step:3}  {result.phase:8} loss {result.loss:.3f}  learning rate {result.learning_rate:.4f}  {what}")
+    what = (
+        "jumps" if result.accepted else "shortens the jump" if result.shortened else ""
+    )
+    lr = f"learning rate {result.learning_rate:.4f}"
+    print(f"{result.step:3}  {result.phase:8} loss {result.loss:.3f}  {lr}  {what}")
 
 # %% [markdown]
 # Each call of `step` is one *action*, and gives a `StepResult`. Five real steps of Warmup, then real step and
@@ -112,7 +124,9 @@ for axes, lr in zip(panels, (0.01, 0.04, 0.4), strict=True):
     trainers["hybrid", lr] = HybridTrainer(*parts(lr), HybridConfig.full_batch())
     for name in ("Adam", "hybrid"):
         axes.plot(*run_full_batch(trainers[name, lr]), label=name)
-    axes.set(title=f"learning rate {lr}", xlabel="gradients", yscale="log", ylim=(1e-6, 4))
+    axes.set(
+        title=f"learning rate {lr}", xlabel="gradients", yscale="log", ylim=(1e-6, 4)
+    )
 panels[0].set_ylabel("training loss")
 panels[0].legend()
 plt.show()
@@ -125,10 +139,10 @@ plt.show()
 # %%
 for (name, lr), trainer in trainers.items():
     ledger, scored = trainer.ledger, score(trainer)
+    jumps = f"{ledger.predictions_accepted}/{ledger.predictions_tried} jumps stood"
     print(
-        f"{name:6} {lr:<5} {ledger.backward_passes} gradients, {ledger.forward_probes:2} forward passes beside; "
-        f"{ledger.predictions_accepted} of {ledger.predictions_tried} predictions stood; "
-        f"validation loss {scored.loss:.2f}, accuracy {scored.accuracy:.1%}"
+        f"{name:6} at {lr:<4} {ledger.forward_probes:3} extra forward passes, {jumps:22}"
+        f"validation loss {scored.loss:.2f}"
     )
 
 # %% [markdown]
@@ -159,12 +173,20 @@ trainer = HybridTrainer(*parts(0.003), HybridConfig.minibatch(), guard())
 results = [trainer.step(batch) for batch in islice(minibatches(), 500)]
 
 figure, axes = plt.subplots()
-mh.plot.learning_curve(axes, [result.loss for result in results], phases=[result.phase for result in results])
+mh.plot.learning_curve(
+    axes,
+    [result.loss for result in results],
+    phases=[result.phase for result in results],
+)
 plt.show()
 
 for result in results:
     if result.predicted:
-        verdict = f"{result.scale:g} x {result.horizon} steps" if result.accepted else "no jump"
+        verdict = (
+            f"{result.scale:g} x {result.horizon} steps"
+            if result.accepted
+            else "no jump"
+        )
         print(f"action {result.step}: {verdict}")
 
 # %% [markdown]
@@ -192,17 +214,36 @@ class Curious(GuardSearch):
         return super().search(loss_at)
 
 
-config = replace(HybridConfig.minibatch(), predictor=DriftConfig(verification=Curious()))
+config = replace(
+    HybridConfig.minibatch(), predictor=DriftConfig(verification=Curious())
+)
 trainer = HybridTrainer(*parts(0.003), config, guard())
-outcomes = [result for batch in islice(minibatches(), 500) if (result := trainer.step(batch)).predicted]
-outcomes = [result for result in outcomes if result.horizon]  # those where something was proposed
+outcomes = [
+    result
+    for batch in islice(minibatches(), 500)
+    if (result := trainer.step(batch)).predicted
+]
+outcomes = [
+    result for result in outcomes if result.horizon
+]  # those where something was proposed
 
 figure, axes = plt.subplots()
 for result, losses in zip(outcomes, looked_at, strict=True):
     (line,) = axes.plot(scales, losses, marker=".", label=f"action {result.step}")
     if result.accepted:
-        axes.plot(result.scale, result.loss_after, "o", color=line.get_color(), markerfacecolor="none", markersize=10)
-axes.set(xlabel="scale of the jump (1 is 40 real steps)", ylabel="loss of the guard batch", yscale="log")
+        axes.plot(
+            result.scale,
+            result.loss_after,
+            "o",
+            color=line.get_color(),
+            markerfacecolor="none",
+            markersize=10,
+        )
+axes.set(
+    xlabel="scale of the jump (1 is 40 real steps)",
+    ylabel="loss of the guard batch",
+    yscale="log",
+)
 axes.set_xscale("symlog", linthresh=0.5)
 axes.set_xlim(0, 17)
 axes.set_xticks(scales, scales)
@@ -231,7 +272,9 @@ from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import Unprobed
 
 
-class Saboteur(Stateful):  # Stateful: its attributes are all that there is to save and to restore
+class Saboteur(
+    Stateful
+):  # Stateful: its attributes are all that there is to save and to restore
     looks_at_gradients = False
 
     def __init__(self, verification):
@@ -251,7 +294,7 @@ class Saboteur(Stateful):  # Stateful: its attributes are all that there is to s
         return Prediction(direction * length, est_steps=horizon, confidence=1.0)
 
     def translate(self, delta):
-        """The weights were moved by a jump; nothing is remembered that would have to move along."""
+        """The weights were moved by a jump; here nothing has to move along."""
 
     def readout(self):
         """The weights to keep, if those are not the last ones."""
@@ -269,7 +312,12 @@ class Saboteur(Stateful):  # Stateful: its attributes are all that there is to s
 
 # %%
 def sabotaged(verification):
-    trainer = HybridTrainer(*parts(0.003), HybridConfig.minibatch(), guard(), predictor=Saboteur(verification))
+    trainer = HybridTrainer(
+        *parts(0.003),
+        HybridConfig.minibatch(),
+        guard(),
+        predictor=Saboteur(verification),
+    )
     plain = FullTrainer(*parts(0.003))
     results = []
     for batch in islice(minibatches(), 500):
@@ -282,7 +330,10 @@ def sabotaged(verification):
 trainer, plain, results = sabotaged(GuardSearch())
 ledger = trainer.ledger
 print(f"{ledger.predictions_tried} jumps tried, {ledger.predictions_accepted} accepted")
-print("equal in every bit:", np.array_equal(trainer.model_wrapper.weights, plain.model_wrapper.weights))
+print(
+    "equal in every bit:",
+    np.array_equal(trainer.model_wrapper.weights, plain.model_wrapper.weights),
+)
 
 # %% [markdown]
 # Equal. A rejected jump is not undone by subtracting it again (floating-point numbers would not forgive that), but by
@@ -296,9 +347,15 @@ print("equal in every bit:", np.array_equal(trainer.model_wrapper.weights, plain
 trainer, plain, results = sabotaged(Unprobed())
 for result in results:
     if result.predicted or result.rolled_back:
-        print(f"action {result.step}, {result.phase}: loss {result.loss:.3f} {result.note or '(jumped)'}")
-print("equal in every bit:", np.array_equal(trainer.model_wrapper.weights, plain.model_wrapper.weights))
-print(f"validation accuracy {score(trainer).accuracy:.1%}, undisturbed {score(plain).accuracy:.1%}")
+        print(f"action {result.step}, {result.phase}: loss {result.loss:.3f}")
+        what = textwrap.fill(result.note or "jumps", 76)
+        print(textwrap.indent(what, "    "))
+print(
+    "equal in every bit:",
+    np.array_equal(trainer.model_wrapper.weights, plain.model_wrapper.weights),
+)
+print(f"validation accuracy {score(trainer).accuracy:.1%}")
+print(f"undisturbed         {score(plain).accuracy:.1%}")
 
 # %% [markdown]
 # Not equal now: the batches of the steps that were undone are gone, so the two runs have seen different data. But no
@@ -340,17 +397,20 @@ class Follow(Stateful):
         return Prediction(delta, est_steps=horizon)
 
     def translate(self, delta):
-        self.average += delta  # the past moves along, or the next displacement would contain the jump
+        self.average += delta  # or the next displacement would contain the jump
         self.then += delta
 
     def readout(self):
         return None
 
 
-trainer = HybridTrainer(*parts(0.001), HybridConfig.minibatch(), guard(), predictor=Follow())
+trainer = HybridTrainer(
+    *parts(0.001), HybridConfig.minibatch(), guard(), predictor=Follow()
+)
 for batch in islice(minibatches(), 500):
     trainer.step(batch)
-print(f"{trainer.ledger.predictions_accepted} of {trainer.ledger.predictions_tried} jumps accepted")
+ledger = trainer.ledger
+print(f"{ledger.predictions_accepted} of {ledger.predictions_tried} jumps accepted")
 print(f"validation accuracy {score(trainer).accuracy:.1%}")
 
 # %% [markdown]
@@ -368,15 +428,23 @@ print(f"validation accuracy {score(trainer).accuracy:.1%}")
 
 # %%
 def compared(method, learning_rate, seed, budget=500):
-    model, optimizer = parts(2 * learning_rate if method == "Adam, rate x 2" else learning_rate, seed)
+    model, optimizer = parts(
+        2 * learning_rate if method == "Adam, rate x 2" else learning_rate, seed
+    )
     config = replace(HybridConfig.minibatch(), compile=True)
     if method.startswith("Adam"):
         trainer = FullTrainer(model, optimizer, compile=True)
     else:
-        predictor = {"Null": NullConfig().init(), "Follow": Follow(), "Drift": None}[method]
+        predictor = {"Null": NullConfig().init(), "Follow": Follow(), "Drift": None}[
+            method
+        ]
         trainer = HybridTrainer(model, optimizer, config, guard(seed + 200), predictor)
     highest = optimizer.learning_rate()
-    optimizer.set_learning_rate(lambda step: highest * max(0.0, 1 - trainer.ledger.gradient_equivalents / budget))
+    optimizer.set_learning_rate(
+        lambda step: (
+            highest * max(0.0, 1 - trainer.ledger.gradient_equivalents / budget)
+        )
+    )
     for batch in minibatches(seed + 100):
         trainer.step(batch)
         if trainer.ledger.gradient_equivalents >= budget:
@@ -389,8 +457,14 @@ rates = (0.001, 0.004, 0.016)
 print("training / validation loss, medians of 3 seeds")
 print(f"{'':15}" + "".join(f"rate {rate:<14}" for rate in rates))
 for method in ("Adam", "Null", "Adam, rate x 2", "Follow", "Drift"):
-    cells = [np.median([compared(method, rate, seed) for seed in range(3)], axis=0) for rate in rates]
-    print(f"{method:15}" + "".join(f"{train:.3f} / {valid:.3f}      " for train, valid in cells))
+    cells = [
+        np.median([compared(method, rate, seed) for seed in range(3)], axis=0)
+        for rate in rates
+    ]
+    print(
+        f"{method:15}"
+        + "".join(f"{train:.3f} / {valid:.3f}      " for train, valid in cells)
+    )
 
 # %% [markdown]
 # Read the columns from left to right.
@@ -425,8 +499,12 @@ def watch(event):
 
 
 trainer = HybridTrainer(*parts(0.003), HybridConfig.minibatch(), guard())
-summary = Learner(trainer, minibatches(), task.evaluate, steps=400, every=100, listeners=[watch]).run()
-print(f"{summary.ledger.backward_passes} gradients, {summary.ledger.gradient_equivalents:.1f} gradient equivalents")
+summary = Learner(
+    trainer, minibatches(), task.evaluate, steps=400, every=100, listeners=[watch]
+).run()
+ledger = summary.ledger
+print(f"{ledger.backward_passes} gradients", end=", ")
+print(f"{ledger.gradient_equivalents:.1f} gradient equivalents")
 
 # %% [markdown]
 # `minihybrid train` in a terminal is this with a display as the listener; it writes each step to `runs/`.
@@ -442,10 +520,13 @@ except mh.DeviceError:
     device = mh.Device("cpu")
 
 model = mh.nn.MLPConfig((64, 32, 10)).init(mh.Rng(0), device)
-trainer = HybridTrainer(ModelWrapper(model, forward), parts(0.04)[1], HybridConfig.full_batch())
+trainer = HybridTrainer(
+    ModelWrapper(model, forward), parts(0.04)[1], HybridConfig.full_batch()
+)
 batch = mh.data.Batch(device.array(everything.inputs), device.array(everything.targets))
 losses = [trainer.step(batch).loss for _ in range(60)]
-print(f"loss {losses[0]:.3f} -> {losses[-1]:.5f} after {trainer.ledger.backward_passes} gradients")
+print(f"loss {losses[0]:.3f} -> {losses[-1]:.5f}")
+print(f"{trainer.ledger.backward_passes} gradients")
 
 # %% [markdown]
 # ## Exercises
@@ -461,10 +542,20 @@ print(f"loss {losses[0]:.3f} -> {losses[-1]:.5f} after {trainer.ledger.backward_
 #         return replace(super().predict(horizon), confidence=0.0)
 #
 #
-# trainer = HybridTrainer(*parts(0.003), HybridConfig.minibatch(), guard(), predictor=HonestSaboteur(GuardSearch()))
+# trainer = HybridTrainer(
+#     *parts(0.003),
+#     HybridConfig.minibatch(),
+#     guard(),
+#     predictor=HonestSaboteur(GuardSearch()),
+# )
 # for batch in islice(minibatches(), 500):
 #     trainer.step(batch)
-# print(trainer.ledger.predictions_declined, "declined,", trainer.ledger.forward_probes, "forward probes")
+# print(
+#     trainer.ledger.predictions_declined,
+#     "declined,",
+#     trainer.ledger.forward_probes,
+#     "forward probes",
+# )
 # ```
 #
 # Nothing: a *gate* stops it before any probe (`HybridConfig.coherence` is the confidence that is asked for).
@@ -484,10 +575,20 @@ print(f"loss {losses[0]:.3f} -> {losses[-1]:.5f} after {trainer.ledger.backward_
 #         return replace(prediction, delta=prediction.delta * np.float32(0.01))
 #
 #
-# trainer = HybridTrainer(*parts(0.003), HybridConfig.minibatch(), guard(), predictor=TimidSaboteur(GuardSearch()))
+# trainer = HybridTrainer(
+#     *parts(0.003),
+#     HybridConfig.minibatch(),
+#     guard(),
+#     predictor=TimidSaboteur(GuardSearch()),
+# )
 # for batch in islice(minibatches(), 500):
 #     trainer.step(batch)
-# print(trainer.ledger.predictions_accepted, "of", trainer.ledger.predictions_tried, "random jumps were accepted")
+# print(
+#     trainer.ledger.predictions_accepted,
+#     "of",
+#     trainer.ledger.predictions_tried,
+#     "random jumps were accepted",
+# )
 # ```
 #
 # About half of all directions lead downhill a little. An acceptance rate says nothing without the rate of a control.
@@ -517,7 +618,9 @@ print(f"loss {losses[0]:.3f} -> {losses[-1]:.5f} after {trainer.ledger.backward_
 #                 lengths.append(round(float(np.linalg.norm(prediction.delta)), 2))
 #             return prediction
 #
-#     trainer = HybridTrainer(*parts(0.001), HybridConfig.minibatch(), guard(), predictor=Measured())
+#     trainer = HybridTrainer(
+#         *parts(0.001), HybridConfig.minibatch(), guard(), predictor=Measured()
+#     )
 #     for batch in islice(minibatches(), 500):
 #         trainer.step(batch)
 #     return lengths
@@ -539,12 +642,17 @@ print(f"loss {losses[0]:.3f} -> {losses[-1]:.5f} after {trainer.ledger.backward_
 # <summary>Solution</summary>
 #
 # ```python
-# layers = (mh.nn.LinearConfig(64, 32), mh.nn.ActivationConfig("relu"), mh.nn.DropoutConfig(0.5), mh.nn.LinearConfig(32, 10))
+# layers = (
+#     mh.nn.LinearConfig(64, 32),
+#     mh.nn.ActivationConfig("relu"),
+#     mh.nn.DropoutConfig(0.5),
+#     mh.nn.LinearConfig(32, 10),
+# )
 # dropped = ModelWrapper(mh.nn.SequentialConfig(layers).init(mh.Rng(0)), forward)
 # try:
 #     HybridTrainer(dropped, parts(0.04)[1], HybridConfig.full_batch())
 # except ValueError as error:
-#     print(error)
+#     print(textwrap.fill(str(error), 80))
 # ```
 #
 # With dropout the loss of the same weights is another number each time, so the next step cannot judge a jump.

@@ -14,13 +14,14 @@
 # You need tutorials 3 (modules) and 6 (training). It takes twenty-five minutes to read and under a minute to run.
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
 from itertools import islice
@@ -32,7 +33,13 @@ from threadpoolctl import threadpool_limits
 import minihybrid as mh
 from minihybrid import nn
 from minihybrid.data import Batch
-from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWrapper, OptimizerWrapper
+from minihybrid.hybrid import (
+    FullTrainer,
+    HybridConfig,
+    HybridTrainer,
+    ModelWrapper,
+    OptimizerWrapper,
+)
 
 threadpool_limits(1)  # the matrices are small: more threads would wait for one another
 plt.style.use(mh.plot.STYLE)
@@ -100,14 +107,22 @@ plt.show()
 def convolve_by_product(image, kernel):
     h, w = image.shape
     padded = mh.pad(image, 1)
-    windows = mh.stack([padded[i : i + h, j : j + w].reshape(-1) for i in range(3) for j in range(3)], axis=1)
+    windows = mh.stack(
+        [padded[i : i + h, j : j + w].reshape(-1) for i in range(3) for j in range(3)],
+        axis=1,
+    )
     return (windows @ kernel.reshape(9, 1)).reshape(h, w)
 
 
 kernel = mh.tensor(mh.Rng(0).normal((3, 3)))
 by_product = convolve_by_product(mh.tensor(image), kernel).numpy()
-in_package = mh.conv2d(mh.tensor(image[None, None]), kernel.reshape(1, 1, 3, 3), padding=1).numpy()[0, 0]
-print("loops and product agree:  ", np.allclose(convolve(image, kernel.numpy()), by_product, atol=1e-6))
+in_package = mh.conv2d(
+    mh.tensor(image[None, None]), kernel.reshape(1, 1, 3, 3), padding=1
+).numpy()[0, 0]
+print(
+    "loops and product agree:  ",
+    np.allclose(convolve(image, kernel.numpy()), by_product, atol=1e-6),
+)
 print("product and package agree:", np.allclose(by_product, in_package, atol=1e-6))
 
 # %% [markdown]
@@ -151,10 +166,16 @@ def images(seed=2):
     return mh.data.DataLoader(train, 64, mh.Rng(seed), drop_last=True).forever()
 
 
-networks = {"perceptron": nn.MLPConfig((64, 50, 10)).init(mh.Rng(1)), "CNN": new_cnn(mh.Rng(1))}
+networks = {
+    "perceptron": nn.MLPConfig((64, 50, 10)).init(mh.Rng(1)),
+    "CNN": new_cnn(mh.Rng(1)),
+}
 for name in networks:
-    networks[name], losses = fit(networks[name], classify, images(), learning_rate=0.01, steps=400)
-    print(f"{name:10} {networks[name].num_params()} parameters, accuracy {accuracy(networks[name], valid.inputs):.1%}")
+    networks[name], losses = fit(
+        networks[name], classify, images(), learning_rate=0.01, steps=400
+    )
+    reached = accuracy(networks[name], valid.inputs)
+    print(f"{name:10} {networks[name].num_params()} parameters, accuracy {reached:.1%}")
 
 # %% [markdown]
 # Fewer mistakes with as many parameters, because a stroke that was learned at one place is known at every other. Does
@@ -191,22 +212,27 @@ mh.plot.images(axes, maps / maps.max(), columns=8)
 # %% [markdown]
 # ## Sequences: a state that is carried along
 #
-# A *recurrent* network reads a sequence value by value and keeps a state $h$. Each step makes a new state of the old
+# A *recurrent* network reads a sequence value by value and keeps a state `h`. Each step makes a new state of the old
 # one and the new value, with the same weights each time: what the convolution does in space, this does in time. The
-# simplest is $h_{t+1} = \tanh(x_t W + h_t U + b)$.
+# simplest is h' = tanh(x W + h U + b).
 #
-# To learn from something fifty steps ago, the gradient has to come back through fifty products with $U$ and fifty
+# To learn from something fifty steps ago, the gradient has to come back through fifty products with `U` and fifty
 # slopes of tanh. **Predict**: how much of it arrives?
 #
-# The *LSTM* (long short-term memory) keeps a second state $c$, a *cell*, to which it only multiplies and adds:
-# $c' = f \cdot c + i \cdot \tilde c$. Three *gates* between 0 and 1 decide: $f$ what to keep, $i$ what to let in, and
-# $o$ what to show, $h' = o \cdot \tanh(c')$. Where the gate $f$ stays near 1, the gradient of $c$ passes unchanged. One
-# step, by hand, and the layer of the package for comparison:
+# The *LSTM* (long short-term memory) keeps a second state `c`, a *cell*, to which it only multiplies and adds: c' = f ·
+# c + i · tanh(...). Three *gates* between 0 and 1 decide: `f` what to keep, `i` what to let in, and `o` what to show,
+# h' = o · tanh(c'). Where the gate `f` stays near 1, the gradient of `c` passes unchanged. One step, by hand, and the
+# layer of the package for comparison:
 
 
 # %%
 def lstm_step(layer, x, h, c):
-    gates = x @ layer.weight_input + layer.bias_input + h @ layer.weight_hidden + layer.bias_hidden
+    gates = (
+        x @ layer.weight_input
+        + layer.bias_input
+        + h @ layer.weight_hidden
+        + layer.bias_hidden
+    )
     n = h.shape[-1]
     i, f, candidate, o = (gates[..., k * n : (k + 1) * n] for k in range(4))
     c = mh.sigmoid(f) * c + mh.sigmoid(i) * mh.tanh(candidate)
@@ -219,12 +245,13 @@ h = c = mh.tensor(np.zeros((1, 16), np.float32))
 for t in range(60):
     h, c = lstm_step(layer, series[:, t], h, c)
 outputs, (h_package, c_package) = layer(series)
-print("by hand as in the package:", np.allclose(h.numpy(), h_package.numpy(), atol=1e-6))
+print(
+    "by hand as in the package:", np.allclose(h.numpy(), h_package.numpy(), atol=1e-6)
+)
 
 # %% [markdown]
 # And the gradient: how much does the last output depend on each value of the series? We ask a simple recurrent network,
-# the LSTM as it is drawn at first, and the same LSTM with 4 added to the bias of its forget gate, so that
-# $f \approx 1$.
+# the LSTM as it is drawn at first, and the same LSTM with 4 added to the bias of its forget gate, so that f ≈ 1.
 
 
 # %%
@@ -244,17 +271,23 @@ class KeepMore(mh.ModuleMapper):
 
 
 figure, axes = plt.subplots()
-axes.plot(sensitivity(nn.RNNConfig(1, 16).init(mh.Rng(0))), label="simple recurrent network")
+axes.plot(
+    sensitivity(nn.RNNConfig(1, 16).init(mh.Rng(0))), label="simple recurrent network"
+)
 axes.plot(sensitivity(layer), label="LSTM")
 axes.plot(sensitivity(layer.clone().map(KeepMore())), label="LSTM, forget gates open")
-axes.set(xlabel="position in the series", ylabel="|gradient of the last output|", yscale="log")
+axes.set(
+    xlabel="position in the series",
+    ylabel="|gradient of the last output|",
+    yscale="log",
+)
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# Sixty steps back, the simple network has $10^{-20}$ of it left: *vanishing gradients*. The LSTM as it is drawn is
-# better, but its gates stand half open, and $\tfrac12^{60}$ is not much either. With open gates the gradient arrives.
-# That is the whole idea of the LSTM, and why people set this bias.
+# Sixty steps back, the simple network has 10⁻²⁰ of it left: *vanishing gradients*. The LSTM as it is drawn is better,
+# but its gates stand half open, and 0.5⁶⁰ is not much either. With open gates the gradient arrives. That is the whole
+# idea of the LSTM, and why people set this bias.
 #
 # Now train one: it sees 20 values of a sine of unknown period and phase, and has to continue it, feeding its own
 # answers back. The gradient goes back through all of them.
@@ -276,7 +309,9 @@ class Forecaster(mh.Module):
 
 def waves(rng, n, length):
     period, phase = rng.uniform((n, 1, 1), 12, 30), rng.uniform((n, 1, 1), 0, 2 * np.pi)
-    return np.sin(2 * np.pi * np.arange(length, dtype=np.float32)[:, None] / period + phase)
+    return np.sin(
+        2 * np.pi * np.arange(length, dtype=np.float32)[:, None] / period + phase
+    )
 
 
 def wave_batches(seed=0):
@@ -290,8 +325,12 @@ def continue_wave(model, batch):
 
 
 rng = mh.Rng(0)
-forecaster = Forecaster(nn.LSTMConfig(1, 24).init(rng), nn.LinearConfig(24, 1).init(rng))
-forecaster, losses = fit(forecaster, continue_wave, wave_batches(), learning_rate=0.02, steps=600)
+forecaster = Forecaster(
+    nn.LSTMConfig(1, 24).init(rng), nn.LinearConfig(24, 1).init(rng)
+)
+forecaster, losses = fit(
+    forecaster, continue_wave, wave_batches(), learning_rate=0.02, steps=600
+)
 
 start, rest = np.split(waves(mh.Rng(9), 3, 80), [20], axis=1)
 made_up = forecaster.valid()(mh.Tensor(start), 60).numpy()
@@ -302,7 +341,9 @@ for axes, seen, true, guess in zip(panels, start, rest, made_up, strict=True):
     axes.plot(range(20, 80), guess, label="made up")
     axes.axvline(40, color=mh.plot.INK, linewidth=0.5)
     axes.set_xlabel("step")
-figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+figure.legend(
+    *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3
+)
 plt.show()
 
 # %% [markdown]
@@ -325,7 +366,10 @@ def attend(layer, x):
 
 layer = nn.MultiHeadAttentionConfig(16, heads=1).init(mh.Rng(0))
 x = mh.tensor(mh.Rng(1).normal((2, 5, 16)))
-print("by hand as in the package:", np.allclose(attend(layer, x).numpy(), layer(x).numpy(), atol=1e-6))
+print(
+    "by hand as in the package:",
+    np.allclose(attend(layer, x).numpy(), layer(x).numpy(), atol=1e-6),
+)
 
 # %% [markdown]
 # With several *heads*, features are dealt out to several such means side by side. A *transformer* layer is attention
@@ -335,8 +379,8 @@ print("by hand as in the package:", np.allclose(attend(layer, x).numpy(), layer(
 # same way. To attention a sequence is a *set*. Where order matters it has to be told, by adding to each element a
 # vector that depends on its place, sines and cosines of different periods.
 #
-# The task: reverse a sequence of eight digits. **Predict**: the output at position $i$ must find the digit at position
-# $7 - i$. What will the matrix of attention weights look like after training?
+# The task: reverse a sequence of eight digits. **Predict**: the output at position `i` must find the digit at position
+# 7 - i. What will the matrix of attention weights look like after training?
 
 
 # %%
@@ -354,7 +398,9 @@ class Reverser(mh.Module):
 
 
 def new_reverser(rng, kind=Reverser):
-    layer = nn.TransformerEncoderLayerConfig(32, heads=1, d_hidden=64, dropout=0.0, norm_first=True)
+    layer = nn.TransformerEncoderLayerConfig(
+        32, heads=1, d_hidden=64, dropout=0.0, norm_first=True
+    )
     return kind(
         nn.EmbeddingConfig(10, 32).init(rng),
         nn.PositionalEncodingConfig(32).init(),
@@ -375,16 +421,22 @@ def reverse(model, batch):
 
 
 def right(model, length=8):
-    """The share of right symbols at each position, on sequences that training has not seen."""
+    """The share of right symbols at each position, on sequences not trained on."""
     symbols = mh.Rng(99).integers(0, 10, (500, length))
-    return (model.valid()(symbols).numpy().argmax(axis=-1) == symbols[:, ::-1]).mean(axis=0)
+    return (model.valid()(symbols).numpy().argmax(axis=-1) == symbols[:, ::-1]).mean(
+        axis=0
+    )
 
 
-reverser, losses = fit(new_reverser(mh.Rng(0)), reverse, sequences(), learning_rate=0.005, steps=300)
+reverser, losses = fit(
+    new_reverser(mh.Rng(0)), reverse, sequences(), learning_rate=0.005, steps=300
+)
 print(f"{right(reverser).mean():.1%} of the symbols are right")
 
 symbols = np.array([[3, 1, 4, 1, 5, 9, 2, 6]])
-weights = reverser.layer.attention.weights(reverser.layer.norm1(reverser.embed(symbols))).numpy()[0, 0]
+weights = reverser.layer.attention.weights(
+    reverser.layer.norm1(reverser.embed(symbols))
+).numpy()[0, 0]
 figure, axes = plt.subplots(figsize=(4, 3.4))
 shown = axes.imshow(weights, vmin=0, vmax=1)
 figure.colorbar(shown, label="attention")
@@ -408,12 +460,18 @@ rest, guard_set = train.split(0.9, mh.Rng(3))
 guard = mh.data.DataLoader(guard_set, len(guard_set), mh.Rng(4))
 batches = mh.data.DataLoader(rest, 64, mh.Rng(2)).forever()
 optimizer = OptimizerWrapper(mh.optim.Adam(), mh.optim.Cosine(0.005, 300))
-trainer = HybridTrainer(ModelWrapper(new_cnn(mh.Rng(1)), classify), optimizer, HybridConfig.minibatch(), guard)
+trainer = HybridTrainer(
+    ModelWrapper(new_cnn(mh.Rng(1)), classify),
+    optimizer,
+    HybridConfig.minibatch(),
+    guard,
+)
 for batch in islice(batches, 300):
     trainer.step(batch)
 ledger = trainer.ledger
 print(f"accuracy {accuracy(trainer.readout(), valid.inputs):.1%}")
-print(f"{ledger.backward_passes} gradients, {ledger.predictions_accepted} of {ledger.predictions_tried} jumps accepted")
+print(f"{ledger.backward_passes} gradients")
+print(f"{ledger.predictions_accepted} of {ledger.predictions_tried} jumps accepted")
 
 # %% [markdown]
 # ## On a GPU
@@ -427,7 +485,9 @@ except mh.DeviceError:
     device = mh.Device("cpu")
 
 loader = mh.data.DataLoader(train.to(device), 64, mh.Rng(2), drop_last=True).forever()
-model, losses = fit(new_cnn(mh.Rng(1), device), classify, loader, learning_rate=0.01, steps=50)
+model, losses = fit(
+    new_cnn(mh.Rng(1), device), classify, loader, learning_rate=0.01, steps=50
+)
 print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 
 # %% [markdown]
@@ -453,7 +513,8 @@ print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 #     nn.LinearConfig(16, 10).init(rng),
 # )
 # pooled, losses = fit(pooled, classify, images(), learning_rate=0.02, steps=400)
-# print(f"{accuracy(pooled, valid.inputs):.1%} where they are, {accuracy(pooled, moved(valid.inputs, 1)):.1%} moved")
+# print(f"where they are {accuracy(pooled, valid.inputs):.1%}")
+# print(f"moved          {accuracy(pooled, moved(valid.inputs, 1)):.1%}")
 # ```
 #
 # It loses accuracy where digits stand in the middle, because *where* a stroke is does tell digits apart, and falls far
@@ -473,7 +534,9 @@ print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 #
 # rng = mh.Rng(0)
 # model = GRUForecaster(nn.GRUConfig(1, 24).init(rng), nn.LinearConfig(24, 1).init(rng))
-# model, losses = fit(model, continue_wave, wave_batches(), learning_rate=0.02, steps=200)
+# model, losses = fit(
+#     model, continue_wave, wave_batches(), learning_rate=0.02, steps=200
+# )
 # print(f"{model.num_params()} parameters, loss {losses[-1]:.4f}")
 # ```
 #
@@ -492,7 +555,13 @@ print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 #         return self.embedding(symbols)
 #
 #
-# model, losses = fit(new_reverser(mh.Rng(0), Unordered), reverse, sequences(), learning_rate=0.005, steps=300)
+# model, losses = fit(
+#     new_reverser(mh.Rng(0), Unordered),
+#     reverse,
+#     sequences(),
+#     learning_rate=0.005,
+#     steps=300,
+# )
 # print(f"{right(model).mean():.1%} right")
 # ```
 #
@@ -513,11 +582,17 @@ print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 #         return self.head(self.layer(self.embed(symbols), causal=True))
 #
 #
-# model, losses = fit(new_reverser(mh.Rng(0), Causal), reverse, sequences(), learning_rate=0.005, steps=300)
+# model, losses = fit(
+#     new_reverser(mh.Rng(0), Causal),
+#     reverse,
+#     sequences(),
+#     learning_rate=0.005,
+#     steps=300,
+# )
 # print("right by position:", right(model).round(2))
 # ```
 #
-# Position $i$ needs the digit at $7 - i$, which it has seen only if $7 - i \le i$: the second half is right, the first
-# half is guesses. No training can change that; the wiring forbids it.
+# Position `i` needs the digit at 7 - i, which it has seen only if 7 - i ≤ i: the second half is right, the first half
+# is guesses. No training can change that; the wiring forbids it.
 #
 # </details>
