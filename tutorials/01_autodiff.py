@@ -269,8 +269,8 @@ plt.show()
 
 # %% [markdown]
 # This is *reverse-mode* autodiff, known in networks as *backpropagation*: one walk from the result to the inputs, each
-# node once, and every slope comes out at once, whether there is one input or a million. The walk costs about as much as
-# the computation itself, which is why training is possible at all.
+# node once, and every slope comes out at once, whether there is one input or a million. The walk costs one to two times
+# as much as the computation itself, which is why training is possible at all.
 #
 # ## From numbers to arrays
 #
@@ -348,8 +348,8 @@ def cross_entropy(logits, labels):
     # Subtracting the largest leaves the ratios as they are, and nothing overflows.
     powers = np.exp(logits.array - logits.array.max(axis=1, keepdims=True))
     probabilities = powers / powers.sum(axis=1, keepdims=True)
-    # In each row True at the right class.
-    right = labels[:, None] == np.arange(logits.array.shape[1])
+    # In each row True at the right class (`like`: the same kind of array as the labels).
+    right = labels[:, None] == np.arange(logits.array.shape[1], like=labels)
     loss = -np.log(probabilities[right]).mean()
     return Node(loss, [(logits, lambda g: g * (probabilities - right) / len(labels))])
 
@@ -503,7 +503,7 @@ print(f"on {device.name}: {type(gradient).__module__}, loss {loss.array.item():.
 # |---|---|---|
 # | a `lambda` that keeps whatever it mentions | `@op(x=lambda g, y: g * y)`: the names are what is kept | memory: only what backward needs (tutorial 2) |
 # | a gradient for every node | for leaves that asked for one | nothing is spent on inputs and constants |
-# | the graph lives as long as the result | the walk frees it on the way | half of the memory; a second `backward` says so |
+# | the graph lives as long as the result | the walk frees it on the way | memory comes back early; a second `backward` says so |
 # | formulas on arrays | the same formulas on arrays or on tensors | derivatives of derivatives (tutorial 2) |
 # | a list of weights | a tree of named parameters over one flat vector | tutorials 3 and 4 |
 #

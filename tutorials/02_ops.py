@@ -388,7 +388,7 @@ plt.show()
 # <details>
 # <summary>Solution</summary>
 #
-# The root is 10,000.0001, which float32 cannot tell from 10,000, and the sum cancels. Multiply numerator and
+# The root is 10,000.0002, which float32 cannot tell from 10,000, and the sum cancels. Multiply numerator and
 # denominator by root - x: the value is also 2 / (root - x), and for negative x nothing cancels in it.
 #
 # ```python

@@ -126,11 +126,11 @@ print(
 # %% [markdown]
 # These are the rules, all of them:
 #
-# | | what happens to the model | |
+# | you call | the model | because |
 # |---|---|---|
 # | `step`, `map`, `to`, `train`, `load`, `apply_delta`, `restore` | is **consumed**: use what they return | they change it |
 # | `visit`, `valid` | is **borrowed**: go on using it | they look at it |
-# | `clone` | is **copied**: now there are two | same values, same ids |
+# | `clone` | is **copied**: now there are two, with the same ids | you want both |
 #
 # ## The second mistake: an old graph
 #
@@ -168,8 +168,8 @@ except mh.MovedError as error:
     tell(error)
 
 # %% [markdown]
-# (`create_graph=True` keeps the graph, which a backward pass otherwise consumes; the two losses share a part of it.
-# What was meant is to add the losses up and to call `backward` once.)
+# What was meant is either to add the two losses up and to call `backward` once, or to compute the second loss after the
+# step.
 #
 # ## The third mistake: gradients that are used twice
 #

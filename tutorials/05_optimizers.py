@@ -9,7 +9,7 @@
 #
 # - explain why a long, narrow valley makes gradient descent slow, and by how much;
 # - derive momentum, RMSprop and Adam from the trouble that each one cures, and write each in a few lines;
-# - name the valley in which Adam does no better than plain gradient descent;
+# - name the valley in which RMSprop and Adam lose their advantage;
 # - say why small batches ask for a learning rate that shrinks;
 # - plug a rule of your own into minihybrid, and compare optimizers *fairly*.
 #
@@ -376,8 +376,8 @@ plt.show()
 #
 # ## On a GPU
 #
-# The same rule runs on the GPU, since it is array code on one vector. On a network as small as this a GPU is no faster:
-# it waits for Python.
+# The same rule runs on the GPU, since it is array code on one vector. On a network as small as this, though, a GPU
+# mostly waits for Python.
 
 # %%
 try:

@@ -318,7 +318,8 @@ print(
 
 # %% [markdown]
 # If there is a GPU, this network is large enough to make use of it. Data, model and optimizer are then all there;
-# nothing else changes. (On the CPU, one thread is the fastest for matrices of this size.)
+# nothing else changes. (On the CPU we ask for one thread: for small matrices, sharing the work out costs more than it
+# brings.)
 
 # %%
 try:
