@@ -82,9 +82,7 @@ trainer = HybridTrainer(*parts(0.04), HybridConfig.full_batch())
 results = [trainer.step(everything) for _ in range(80)]
 
 for result in results[:12]:
-    what = (
-        "jumps" if result.accepted else "shortens the jump" if result.shortened else ""
-    )
+    what = "jumps" * result.accepted + "shortens the jump" * result.shortened
     lr = f"learning rate {result.learning_rate:.4f}"
     print(f"{result.step:3}  {result.phase:8} loss {result.loss:.3f}  {lr}  {what}")
 
@@ -146,9 +144,9 @@ for (name, lr), trainer in trainers.items():
     )
 
 # %% [markdown]
-# Now the cold water. *The validation loss is bad*, several times Adam's. A training loss of a millionth means that the
-# network has learned the training images by heart and is far too sure of itself; reaching that sooner is no service to
-# anybody. Whatever fits the training set fast has to be stopped in time, and "fewer gradients to the same *training*
+# Now the cold water. *The validation loss is bad*, up to six times Adam's. A training loss of a millionth means that
+# the network has learned the training images by heart and is far too sure of itself; reaching that sooner is no service
+# to anybody. Whatever fits the training set fast has to be stopped in time, and "fewer gradients to the same *training*
 # loss" is all that is claimed here. Where the training loss is what you want (fitting a function, much of physics), it
 # pays; on the digits it shows that the machine works.
 #
@@ -182,12 +180,8 @@ plt.show()
 
 for result in results:
     if result.predicted:
-        verdict = (
-            f"{result.scale:g} x {result.horizon} steps"
-            if result.accepted
-            else "no jump"
-        )
-        print(f"action {result.step}: {verdict}")
+        jump = f"{result.scale:g} x {result.horizon} steps"
+        print(f"action {result.step}: {jump if result.accepted else 'no jump'}")
 
 # %% [markdown]
 # A hundred steps of Warmup, then the cycle: forty real steps (Full), one action of Predict (the thin lines), five real
@@ -218,14 +212,11 @@ config = replace(
     HybridConfig.minibatch(), predictor=DriftConfig(verification=Curious())
 )
 trainer = HybridTrainer(*parts(0.003), config, guard())
-outcomes = [
-    result
-    for batch in islice(minibatches(), 500)
-    if (result := trainer.step(batch)).predicted
-]
-outcomes = [
-    result for result in outcomes if result.horizon
-]  # those where something was proposed
+outcomes = []
+for batch in islice(minibatches(), 500):
+    result = trainer.step(batch)
+    if result.predicted and result.horizon:  # something was proposed
+        outcomes.append(result)
 
 figure, axes = plt.subplots()
 for result, losses in zip(outcomes, looked_at, strict=True):

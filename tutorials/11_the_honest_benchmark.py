@@ -202,24 +202,23 @@ class Corrector:
         return 1.0  # good enough for a start
 
     def corrected(self, predicted):
-        distances = [1 - self.similarity(i) for i in range(len(self.residuals))]
-        return predicted + sum(
-            d * r for d, r in zip(distances, self.residuals, strict=True)
-        )
+        """Each residual counts by how much more similar it is than the average."""
+        found = [self.similarity(i) for i in range(len(self.residuals))]
+        shares = [similarity - np.mean(found) for similarity in found]
+        return predicted + float(np.dot(shares, self.residuals))
 
 
 corrector = Corrector()
 for real in (2.0, 1.8, 1.6, 1.4, 1.2):
-    predicted = corrector.corrected(
-        real + 0.5
-    )  # a forecast that is always half too high
+    forecast = real + 0.5  # always half too high
+    predicted = corrector.corrected(forecast)
     corrector.learn(predicted, real)
     print(f"predicted {predicted:.1f}, real {real:.1f}")
 
 # %% [markdown]
-# It stores, it weighs, it adds, and the forecast is half too high for ever. With a similarity of constant 1 the
-# correction is zero. Nothing fails, all types fit, a test that "the corrector runs" passes. (In the crate the
-# similarity is the constant 1, and the corrections are zero.)
+# It stores, it weighs, it adds, and the forecast is half too high for ever. With a similarity of constant 1 no residual
+# is more similar than the average, and the correction is zero. Nothing fails, all types fit, a test that "the corrector
+# runs" passes. (In the crate the similarity is the constant 1, and the corrections are zero.)
 #
 # **What would have caught it.** A number that the part must improve, with it and without it, side by side. This
 # package's corrector keeps both, and learns how far to trust itself:
@@ -228,9 +227,7 @@ for real in (2.0, 1.8, 1.6, 1.4, 1.2):
 corrector, predicted = mh.hybrid.correct.Corrector(), np.array([3.0, 4.0])
 for _ in range(30):
     corrector.begin(predicted, start=np.zeros(2))
-    corrector.finish(
-        np.array([1.5, 2.0])
-    )  # real steps always go half as far as was predicted
+    corrector.finish(np.array([1.5, 2.0]))  # real steps go half as far
 without, with_it = corrector.relative_errors
 print(f"relative error without correction {without:.2f}, with it {with_it:.2f}")
 
