@@ -78,9 +78,8 @@ print(f"fastest {fastest:.0f}, median {median:.0f}, slowest {slowest:.0f} micros
 # That is all of `race`:
 
 # %%
-CLOCK = (
-    perf_counter if sys.platform == "win32" else process_time
-)  # Windows' process_time ticks 64 times a second
+# Windows' process_time ticks only 64 times a second.
+CLOCK = perf_counter if sys.platform == "win32" else process_time
 
 
 def race(contestants, rounds=15, block=0.004, clock=CLOCK):
@@ -207,10 +206,9 @@ for size in sizes:
     both = ways(size)
     faults = [page_faults(way) for way in both.values()]
     measured.append(ratios(race(both, rounds=9), "reused")["fresh"])
-    print(
-        f"{size / 1000:7.0f} kB {faults[0]:19.0f} {faults[1]:7.0f}",
-        "{:10.2f} ({:.2f} to {:.2f})".format(*measured[-1]),
-    )
+    middle, low, high = measured[-1]
+    print(f"{size / 1000:7.0f} kB {faults[0]:19.0f} {faults[1]:7.0f}", end=" ")
+    print(f"{middle:10.2f} ({low:.2f} to {high:.2f})")
 
 figure, axes = plt.subplots()
 middle, low, high = np.array(measured).T
@@ -387,9 +385,10 @@ small, loss = plan(small, sgd, x, y, 0.1)
 plan.show()
 
 # %% [markdown]
-# Straight-line NumPy: read it, it is backpropagation as you might have written it, with `out=` everywhere, and the same
-# few pieces of memory used by turns. (`x` are inputs, `w` the memory of model and optimizer, `a` what is calculated on
-# the way.) So it allocates hardly anything, and cannot fault, whatever the C library does.
+# Straight-line NumPy. The first lines make sure that the arguments are what the recording was made for. The rest, from
+# `x0.dot(w0, a0)` on, is backpropagation as you might have written it, with `out=` everywhere, and the same few pieces
+# of memory used by turns. (`x` are inputs, `w` the memory of model and optimizer, `a` what is calculated on the way.)
+# So it allocates hardly anything, and cannot fault, whatever the C library does.
 #
 # Is it the same training? Not nearly the same: *equal in every bit*, after fifty steps with Adam.
 

@@ -163,14 +163,14 @@ print({name: round(float(cosines(path, [1])[0]), 2) for name, path in paths.item
 
 # %% [markdown]
 # Full-batch steps agree almost completely, even thirty steps apart. (Odd lags are a little lower: the path zigzags
-# across a narrow valley, as in tutorial 5.) Minibatch steps have *nothing* in common with their neighbours, no more
+# across a narrow valley, as in tutorial 5.) Minibatch steps have *nothing* in common with their neighbours, hardly more
 # than those of the random walk. The value for the very next step is even negative: what one batch overdid, the next
 # step takes back.
 #
 # How can both be true, 96 % along a line and a cosine of nothing? Write a step as drift plus noise, μ + σξ. After `N`
-# steps the drift has grown to Nμ, the noise only to √N σ, because it cancels itself. With
-# |μ| a tenth of σ, one step is nearly all noise, and a thousand are nearly all drift. PCA shows the second,
-# a step is made of the first.
+# steps the drift has grown to Nμ, the noise only to √N σ, because it cancels itself. With a drift a tenth as long as
+# the noise, one step is nearly all noise, and a thousand are nearly all drift. PCA shows the second, a step is made of
+# the first.
 #
 # ## A jump, and what it is worth
 #
@@ -233,8 +233,7 @@ plt.show()
 #
 # At the learning rate 0.001 the forecast is marvellous: along the line the loss falls for some 150 steps, and one jump
 # is worth 93 real ones. And it is worth nothing, since 0.01, without any forecast, stands at a fraction of that loss by
-# step
-# 50. A run that creeps is easy to foretell, and easy to beat: take longer steps. The straight line does just that.
+# step 50. A run that creeps is easy to foretell, and easy to beat: take longer steps. The straight line does just that.
 #
 # At 0.04, near the best for this task, the same jump is worth two steps. It took some forward passes to find out how
 # long it should be, and a forward pass costs a third of a step. Nothing was gained.
@@ -343,8 +342,8 @@ plt.show()
 # did. If nothing else changes, that is what a *learning rate 1 + H/N times as high* would have done. So the honest
 # question is not whether jumps help, but whether they help more than that. It can be answered by a picture: train at
 # many learning rates, without jumps, with jumps, and with the higher rate instead of jumps. A fourth curve is for
-# *momentum* 0.5 (tutorial 5), which carries half of each step on into the next, so that in the end each counts 1 + 1/2
-# + 1/4 + ... = 2 times.
+# *momentum* 0.5 (tutorial 5), which carries half of each step on into the next, so that in the end each counts 1 +
+# 1/2 + 1/4 + ... = 2 times.
 #
 # **Predict**: with H = N the factor is 2, too. Which of the curves will lie close together?
 
@@ -380,9 +379,7 @@ kinds = {
     "no jumps, momentum 0.5": {"momentum": 0.5},
 }
 figure, axes = plt.subplots()
-with np.errstate(
-    over="ignore", invalid="ignore"
-):  # some of these runs blow up, and that is part of the answer
+with np.errstate(all="ignore"):  # some runs blow up: that is part of the answer
     for kind, options in kinds.items():
         losses = [
             np.median([trained(lr, seed, **options) for seed in range(3)])
@@ -419,9 +416,9 @@ plt.show()
 # Two things escape that argument. One is *averaging*: it removes noise, which no learning rate does (short of falling
 # to zero). The other is *curvature*, where there is no noise to drown it.
 #
-# Near a minimum the loss is a quadratic, and gradient descent on a quadratic is a *linear iteration*: w[t + 1] = A w[t]
-# + b. Its steps shrink by a different factor in each direction, and from a few steps one can calculate where they would
-# all end. Take points w[j] with weights c[j] that add up to 1; the same combination of the *steps* should vanish,
+# Near a minimum the loss is a quadratic, and gradient descent on a quadratic is a *linear iteration*: w[t + 1] = A
+# w[t] + b. Its steps shrink by a different factor in each direction, and from a few steps one can calculate where they
+# would all end. Take points w[j] with weights c[j] that add up to 1; the same combination of the *steps* should vanish,
 # because at the minimum there are none. So choose the `c` that makes the combined step as short as it can be. That is
 # *reduced rank extrapolation* (RRE; Mesina 1977, Eddy 1979), eight lines:
 

@@ -263,9 +263,7 @@ from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import Unprobed
 
 
-class Saboteur(
-    Stateful
-):  # Stateful: its attributes are all that there is to save and to restore
+class Saboteur(Stateful):  # its attributes are all there is to save and to restore
     looks_at_gradients = False
 
     def __init__(self, verification):

@@ -462,11 +462,8 @@ from minihybrid.compare import METHODS, tasks
 from minihybrid.compare.race import Entry, race
 from minihybrid.compare.tuning import tuned
 
-regression, budget, target = (
-    tasks.build("full-batch/regression"),
-    100,
-    0.02,
-)  # fixed before any run
+regression = tasks.build("full-batch/regression")
+budget, target = 100, 0.02  # fixed before any run
 
 
 def run(name, seed, learning_rate):
@@ -475,27 +472,23 @@ def run(name, seed, learning_rate):
 
 
 def cost_of(run):
-    return next(
-        (p.gradient_equivalents for p in run.curve if p.train_loss <= target), math.inf
-    )
+    reached = (point for point in run.curve if point.train_loss <= target)
+    return next((point.gradient_equivalents for point in reached), math.inf)
 
 
 @cache
 def learning_rate_of(name):
     """The one with the lowest cost, over seeds that are not reported."""
     method = METHODS[name]
-    if (
-        method.lr_of
-    ):  # a control that takes the tuned rate of another method, perhaps times a factor
+    if method.lr_of:  # a control: the rate of another method, perhaps times a factor
         return learning_rate_of(method.lr_of) * method.lr_factor(regression)
     if method.lr is None:  # L-BFGS finds its own step by a line search
         return 1.0
-    return tuned(
-        lambda lr: statistics.mean(
-            cost_of(run(name, 1000 + seed, lr)) for seed in range(2)
-        ),
-        method.lr,
-    )
+
+    def mean_cost(lr):
+        return statistics.mean(cost_of(run(name, seed, lr)) for seed in (1000, 1001))
+
+    return tuned(mean_cost, method.lr)
 
 
 names = ("adam", "lbfgs", "hybrid/quasi-newton", "control/null", "control/lr-scale")

@@ -214,25 +214,21 @@ mh.plot.images(axes, maps / maps.max(), columns=8)
 #
 # A *recurrent* network reads a sequence value by value and keeps a state `h`. Each step makes a new state of the old
 # one and the new value, with the same weights each time: what the convolution does in space, this does in time. The
-# simplest is h' = tanh(x W + h U + b).
+# simplest is `h' = tanh(x W + h U + b)`.
 #
 # To learn from something fifty steps ago, the gradient has to come back through fifty products with `U` and fifty
 # slopes of tanh. **Predict**: how much of it arrives?
 #
-# The *LSTM* (long short-term memory) keeps a second state `c`, a *cell*, to which it only multiplies and adds: c' = f ·
-# c + i · tanh(...). Three *gates* between 0 and 1 decide: `f` what to keep, `i` what to let in, and `o` what to show,
-# h' = o · tanh(c'). Where the gate `f` stays near 1, the gradient of `c` passes unchanged. One step, by hand, and the
-# layer of the package for comparison:
+# The *LSTM* (long short-term memory) keeps a second state `c`, a *cell*, which is only multiplied and added to:
+# `c' = f * c + i * candidate`. Three *gates* between 0 and 1 decide: `f` what to keep, `i` what to let in, and `o` what
+# to show, `h' = o * tanh(c')`. Where the gate `f` stays near 1, the gradient of `c` passes unchanged. One step, by
+# hand, and the layer of the package for comparison:
 
 
 # %%
 def lstm_step(layer, x, h, c):
-    gates = (
-        x @ layer.weight_input
-        + layer.bias_input
-        + h @ layer.weight_hidden
-        + layer.bias_hidden
-    )
+    gates = x @ layer.weight_input + layer.bias_input
+    gates = gates + h @ layer.weight_hidden + layer.bias_hidden
     n = h.shape[-1]
     i, f, candidate, o = (gates[..., k * n : (k + 1) * n] for k in range(4))
     c = mh.sigmoid(f) * c + mh.sigmoid(i) * mh.tanh(candidate)
@@ -245,9 +241,8 @@ h = c = mh.tensor(np.zeros((1, 16), np.float32))
 for t in range(60):
     h, c = lstm_step(layer, series[:, t], h, c)
 outputs, (h_package, c_package) = layer(series)
-print(
-    "by hand as in the package:", np.allclose(h.numpy(), h_package.numpy(), atol=1e-6)
-)
+same = np.allclose(h.numpy(), h_package.numpy(), atol=1e-6)
+print("by hand as in the package:", same)
 
 # %% [markdown]
 # And the gradient: how much does the last output depend on each value of the series? We ask a simple recurrent network,
