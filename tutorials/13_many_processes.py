@@ -13,7 +13,7 @@
 # - trade messages for quality with *local steps*, and see the bill;
 # - estimate by a model of cost how many processes are worth having.
 #
-# You should know the hybrid trainer ([tutorial 10](10_hybrid.ipynb)). No cluster is needed: our processes are threads,
+# You should know the hybrid trainer ([tutorial 10](10_the_hybrid_trainer.ipynb)). No cluster is needed: our processes are threads,
 # which say the same things to each other.
 
 # %%
@@ -272,7 +272,7 @@ plt.show()
 # kB; of a network with a hundred million weights it would be 400 MB, and the 24 bytes would still be 24 bytes.
 #
 # Mind what this does *not* say. A prediction that is refused has saved nothing. At a learning rate that is well tuned,
-# few pay on noisy batches (tutorial [11](11_honest_benchmark.ipynb)); the rate above was chosen too low.
+# few pay on noisy batches (tutorial [11](11_the_honest_benchmark.ipynb)); the rate above was chosen too low.
 #
 # ## Talking less: local steps
 #
