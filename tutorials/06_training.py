@@ -225,8 +225,8 @@ plt.show()
 # %% [markdown]
 # The dashed line is near the bottom of the valley, a little to the left of it. So a tenth is good advice on the
 # cautious side; three times as much would do even better here. It is a rule of thumb, and no more: the short run sees
-# only the beginning of training. But it costs a few seconds, and it is never wrong by a factor of a hundred, as guesses
-# are.
+# only the beginning of training. But it costs a few seconds, and it is seldom wrong by a factor of a hundred, as
+# guesses are.
 #
 # ## A schedule
 #
