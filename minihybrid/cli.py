@@ -177,7 +177,17 @@ def compare(options: argparse.Namespace) -> int:
     return INTERRUPTED if found.interrupted else DONE
 
 
-COMMANDS = {"train": train, "compare": compare}
+def report(options: argparse.Namespace) -> int:
+    """Write the report of some runs as one HTML file."""
+    from minihybrid import report
+
+    path = report.write(options.run, options.out)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"kept in {path}")
+    return DONE
+
+
+COMMANDS = {"train": train, "compare": compare, "report": report}
 
 
 def _device(name: str) -> Device:
@@ -215,7 +225,21 @@ def _parsers(command: str | None) -> tuple[argparse.ArgumentParser, dict[str, ar
     )
     if command == "compare":  # its choices are read from a package that other commands should not wait for
         _add_compare_options(compare)
-    return parser, {"train": train, "compare": compare}
+    report = commands.add_parser(
+        "report",
+        help="show runs as a page: curves, phases, predictions, costs",
+        description="Write one HTML file that shows a run, or compares several, and needs nothing else.",
+        epilog="Exit codes: 0 done, 2 bad input (a run that is missing or damaged).",
+        allow_abbrev=False,
+    )
+    report.add_argument("run", metavar="RUN", nargs="+", help="the folder of a run, or its name in runs/")
+    report.add_argument(
+        "--out",
+        metavar="FILE",
+        type=_file,
+        help="the file to write (default: report.html in the run's folder; for several runs, in this one)",
+    )
+    return parser, {"train": train, "compare": compare, "report": report}
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -382,6 +406,12 @@ def _float(text: str) -> float:
 def _folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("'' is no folder; write . for this one.")
+    return text
+
+
+def _file(text: str) -> str:
+    if not os.path.basename(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no file; write a name such as report.html.")
     return text
 
 
