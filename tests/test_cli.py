@@ -156,6 +156,20 @@ def test_quiet_prints_the_folder_alone(elsewhere, capsys):
     assert capsys.readouterr().out == f"{os.path.join('kept/here', 'digits-hybrid-1')}\n"
 
 
+def test_tensorboard_is_kept_in_the_runs_folder(elsewhere, monkeypatch, capsys):
+    pytest.importorskip("tensorboardX")
+    assert main(["train", *SHORT, "--tensorboard", "--name", "x"]) == 0
+    folder = elsewhere / "runs" / "x"
+    (events,) = (folder / "tensorboard").iterdir()
+    assert events.stat().st_size > 10_000
+    assert "tensorboard" not in (folder / "config.json").read_text()
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    capsys.readouterr()
+    assert main(["train", *SHORT, "--tensorboard"]) == 2
+    assert "--tensorboard: TensorBoard needs tensorboardX: pip install" in capsys.readouterr().err
+    assert runs(elsewhere) == ["x"]
+
+
 # Comparing
 
 
