@@ -19,6 +19,7 @@ from minihybrid.plot import stretches
 Point = tuple[float, float]
 Shape = Literal["line", "pale", "dots", "squares", "specks"]
 
+KINDS = ("warmup", "full", "predict", "correct", "evaluate", "accepted", "rolled back", "declined")
 WIDE, HIGH = 1000, 300  # of the drawing, before it is stretched
 MOST = 1500
 """Points that a line is drawn with, about as many as a screen has columns."""
@@ -43,7 +44,7 @@ class Chart:
     """Series over a common x axis. `phases`, one for each step, are shaded; then the x axis counts steps.
 
     What is not finite is not drawn, nor what is not positive where `log` makes the y axis logarithmic. `percent` writes
-    values as percentages.
+    values as percentages, `wide` takes the whole width of the page.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Chart:
     log: bool = False
     percent: bool = False
     phases: Sequence[str] = ()
+    wide: bool = False
 
     def html(self) -> str:
         """The chart; nothing if there is nothing to draw."""
@@ -67,7 +69,8 @@ class Chart:
     def _figure(self, series: Sequence[Series]) -> Iterator[str]:
         x = _Axis.around([x for one in series for x, _ in one.points] + [0.0, float(len(self.phases))])
         y = _Axis.around([y for one in series for _, y in one.points], self.log, margin=0.05)
-        yield f'<figure class="chart" tabindex="0"><figcaption>{escape(self.title)}</figcaption>'
+        size = "chart wide" if self.wide else "chart"
+        yield f'<figure class="{size}" tabindex="0"><figcaption>{escape(self.title)}</figcaption>'
         yield f'<div class="legend">{"".join(self._legend(series))}</div>'
         yield '<div class="plot">'
         for at, text in y.ticks(self.percent):
@@ -79,7 +82,7 @@ class Chart:
         for phase, start, end in stretches(self.phases):
             left, right = x.place(start) * WIDE, x.place(end) * WIDE
             # One prediction among thousands of steps is to be seen, on a telephone as well.
-            yield f'<rect class="{_class(phase)}" x="{left:.1f}" width="{max(right - left, 2):.1f}" height="{HIGH}"/>'
+            yield f'<rect class="{kind(phase)}" x="{left:.1f}" width="{max(right - left, 2):.1f}" height="{HIGH}"/>'
         for at, _ in y.ticks():
             yield f'<path class="grid" d="M0 {HIGH * (1 - at):.1f}h{WIDE}"/>'
         for one in series:
@@ -97,7 +100,7 @@ class Chart:
             if one.shape != "pale":
                 yield f'<span><i class="key {one.shape} {one.colour}"></i>{escape(one.label)}</span>'
         for phase in dict.fromkeys(self.phases):
-            yield f'<span><i class="key band {_class(phase)}"></i>{escape(phase)}</span>'
+            yield f'<span><i class="key band {kind(phase)}"></i>{escape(phase)}</span>'
 
     def _numbers(self, series: Sequence[Series], x: _Axis) -> str:
         told = [
@@ -193,6 +196,6 @@ def _words(value: float, percent: bool) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 and value < 1e6 else f"{value:.3g}"
 
 
-def _class(phase: str) -> str:
-    known = ("warmup", "full", "predict", "correct")
-    return f"phase-{phase}" if phase in known else "phase-other"
+def kind(name: str) -> str:
+    """The class of the style sheet for a phase, or for what a prediction came to."""
+    return f"is-{name.replace(' ', '-')}" if name in KINDS else "is-other"

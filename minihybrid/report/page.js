@@ -22,15 +22,22 @@ for (const chart of document.querySelectorAll(".chart")) {
   function show() {
     const x = told.low + place * (told.high - told.low);
     const parts = [];
-    let shown = x;
+    const near = 0.01 * (told.high - told.low);
+    let shown;
     for (const series of told.series) {
       const i = nearest(series.x, x);
-      if (series.exact && Math.abs(series.x[i] - x) > 0.01 * (told.high - told.low)) continue;
-      shown = series.x[i];
+      const last = series.x.length - 1;
+      // A line has values all along, a dot only where it is.
+      const there = series.exact
+        ? Math.abs(series.x[i] - x) <= near
+        : series.x[0] - near <= x && x <= series.x[last] + near;
+      if (!there) continue;
+      shown ??= series.x[i];
       parts.push(series.notes[i] ?? `${series.label} ${words(series.y[i])}`);
     }
+    shown ??= Math.floor(x);
     const phase = told.phases.find(([, start, end]) => start <= shown && shown < end);
-    const head = `${told.x} ${+shown.toPrecision(6)}${phase ? ` (${phase[0]})` : ""}`;
+    const head = `${told.x} ${Math.round(10 * shown) / 10}${phase ? ` (${phase[0]})` : ""}`;
     output.textContent = [head, ...parts].join(" · ");
     cursor.style.left = `${100 * place}%`;
     cursor.style.display = "block";

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from minihybrid.plot import COLOURS, INK, PHASE_COLOURS, ROLLED_BACK, smooth
-from minihybrid.report.chart import Chart, Point, Series
+from minihybrid.report.chart import Chart, Point, Series, Shape, kind
 from minihybrid.report.runs import Run, Step
 
-KEEP = 0.95
+KEEP = 0.9
 """How much of the running mean of a noisy loss stays with each step."""
+ABSENT = "-"
 DASHES = ("", " dashed", " dotted")
-OUTCOMES: dict[str, tuple[str, Any]] = {  # what a prediction came to: colour and shape
-    "accepted": ("outcome-accepted", "dots"),
-    "rolled back": ("outcome-rolled-back", "squares"),
-    "declined": ("outcome-declined", "specks"),
-}
+OUTCOMES: dict[str, Shape] = {"accepted": "dots", "rolled back": "squares", "declined": "specks"}
+"""What a prediction came to, and how it is drawn."""
 
 
 def page(runs: Sequence[Run]) -> str:
@@ -48,21 +46,20 @@ def page(runs: Sequence[Run]) -> str:
 
 
 def _colours() -> str:
-    """The colours of the pictures (`minihybrid.plot`) as classes."""
+    """The colours of the pictures (`minihybrid.plot`) as classes: of runs, and of everything that `kind` knows."""
     named = {f"run-{i}": colour for i, colour in enumerate(COLOURS)}
-    named |= {f"phase-{phase}": colour for phase, colour in PHASE_COLOURS.items()}
-    named |= {"phase-other": INK, "phase-evaluate": "#a87b00"}  # ochre, which no step has
-    accepted = PHASE_COLOURS["predict"]
-    named |= {"outcome-accepted": accepted, "outcome-rolled-back": ROLLED_BACK, "outcome-declined": INK}
+    kinds = PHASE_COLOURS | {"accepted": PHASE_COLOURS["predict"], "rolled back": ROLLED_BACK, "declined": INK}
+    kinds |= {"evaluate": "#a87b00", "other": INK}  # ochre, which nothing else has
+    named |= {kind(name): colour for name, colour in kinds.items()}
     return "".join(f".{name} {{ color: {colour}; }}\n" for name, colour in named.items())
 
 
 def _body(runs: Sequence[Run]) -> Iterator[str]:
     yield f"<h1>{' · '.join(_called(i, run) for i, run in enumerate(runs))}</h1>"
-    yield _table(runs, "what was reached, and what it cost", _results(runs))
+    yield _table(runs, "", _results(runs))
     yield from _settings(runs)
     yield '<h2>Training</h2><div class="charts">'
-    yield _wide(_training(runs))
+    yield _training(runs).html()
     yield from (chart.html() for chart in _curves(runs))
     yield "</div>"
     predicting = [run for run in runs if any(step.predicted for step in run.steps)]
@@ -129,9 +126,9 @@ def _number(value: float, form: str, unit: str = "") -> str:
 def _settings(runs: Sequence[Run]) -> Iterator[str]:
     flat = [dict(_flat(run.config)) for run in runs]
     names = list(dict.fromkeys(name for settings in flat for name in settings))
-    rows = [(name, [settings.get(name, "-") for settings in flat]) for name in names]
-    different = [(name, cells) for name, cells in rows if len(set(cells)) > 1]
-    if len(runs) > 1 and different:
+    rows = [(name, [settings.get(name, ABSENT) for settings in flat]) for name in names]
+    different = [(name, cells) for name, cells in rows if len({*cells} - {ABSENT}) > 1]
+    if different:
         yield f"<h2>Settings that differ</h2>{_table(runs, '', different, 'settings')}"
     yield f"<details><summary>All settings</summary>{_table(runs, '', rows, 'settings')}</details>"
 
@@ -147,10 +144,6 @@ def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]
 # Charts
 
 
-def _wide(chart: Chart) -> str:
-    return chart.html().replace('class="chart"', 'class="chart wide"', 1)
-
-
 def _training(runs: Sequence[Run]) -> Chart:
     """Losses of real steps; where one run is alone, its phases and what its predictions came to as well."""
     series = []
@@ -161,8 +154,11 @@ def _training(runs: Sequence[Run]) -> Chart:
         else:
             mean = list(zip((x for x, _ in points), smooth([y for _, y in points], KEEP), strict=True))
             series += [Series(run.name, _line(i), points, "pale"), Series(f"{run.name}, running mean", _line(i), mean)]
-    phases = [step.phase for step in runs[0].steps] if len(runs) == 1 else []
-    return Chart("Training loss", "step", series, log=True, phases=phases)
+    phases = []
+    if len(runs) == 1:
+        came = _outcomes(runs[0].steps)
+        phases = [outcome or step.phase for step, outcome in zip(runs[0].steps, came, strict=True)]
+    return Chart("Training loss", "step", series, log=True, phases=phases, wide=True)
 
 
 def _curves(runs: Sequence[Run]) -> Iterator[Chart]:
@@ -190,12 +186,12 @@ def _predictions(run: Run, alone: bool) -> Iterator[Chart]:
         return [
             Series(
                 outcome,
-                colour,
+                kind(outcome),
                 [(float(step.step), value(step)) for step, came in steps if came == outcome],
                 shape,
                 [_told(step, came) for step, came in steps if came == outcome],
             )
-            for outcome, (colour, shape) in OUTCOMES.items()
+            for outcome, shape in OUTCOMES.items()
         ]
 
     yield Chart(f"Horizon{of}: steps that a prediction stands for", "step", by_outcome(lambda step: step.horizon))
@@ -203,8 +199,8 @@ def _predictions(run: Run, alone: bool) -> Iterator[Chart]:
         known = by_outcome(lambda step: math.nan if step.confidence is None else step.confidence)
         yield Chart(f"Confidence{of}: what the predictor says of itself", "step", known)
     made = [(float(step.step), step.scale * step.horizon) for step, came in steps if came == "accepted"]
-    total: list[Point] = list(zip((x for x, _ in made), accumulate(y for _, y in made), strict=True))
-    yield Chart(f"Steps jumped{of}, in all", "step", [Series("horizon times scale, summed", "outcome-accepted", total)])
+    total: list[Point] = [(0.0, 0.0), *zip((x for x, _ in made), accumulate(y for _, y in made), strict=True)]
+    yield Chart(f"Steps jumped{of}, in all", "step", [Series("horizon times scale, summed", kind("accepted"), total)])
 
 
 def _outcomes(steps: Sequence[Step]) -> list[str]:
@@ -238,15 +234,16 @@ def _times(runs: Sequence[Run]) -> Iterator[str]:
         parts = [(phase, run.seconds.get(phase, 0.0)) for phase in phases]
         whole = sum(_finite(value for _, value in parts))
         pieces = "".join(
-            f'<i class="{_phase(phase)}" style="flex-grow:{seconds:.6f}" title="{escape(phase)} {seconds:.2f} s"></i>'
+            f'<i class="{kind(phase)}" style="flex-grow:{seconds / whole:.4f}" '
+            f'title="{escape(phase)} {seconds:.2f} s"></i>'
             for phase, seconds in parts
             if seconds > 0
         )
         name = escape(run.name) if len(runs) > 1 else ""
         share = whole / longest if longest else 0.0
         yield f'{name}<div class="bar" style="width:{share:.2%}">{pieces}</div>'
-    keys = {phase: f'<i class="key band {_phase(phase)}"></i>{escape(phase)}' for phase in phases}
-    yield f'<div class="legend">{"".join(f"<span>{key}</span>" for key in keys.values())}</div>'
+    keys = "".join(f'<span><i class="key squares {kind(phase)}"></i>{escape(phase)}</span>' for phase in phases)
+    yield f'<div class="legend">{keys}</div>'
     rows = [(phase, [_number(run.seconds.get(phase, 0.0), ".2f", " s") for run in runs]) for phase in phases]
     yield _table(runs, "phase", rows)
 

@@ -53,7 +53,7 @@ def test_phases_are_shaded_where_they_were():
     phases = ["warmup"] * 5 + ["full"] * 4 + ["predict"]
     _, svg, numbers = parts(Chart("Loss", "step", [Series("a", "run-0", [(0, 1), (9, 2)])], phases=phases))
     bands = [(rect.get("class"), float(rect.get("x")), float(rect.get("width"))) for rect in svg.iter("rect")]
-    assert bands == [("phase-warmup", 0, 500), ("phase-full", 500, 400), ("phase-predict", 900, 100)]
+    assert bands == [("is-warmup", 0, 500), ("is-full", 500, 400), ("is-predict", 900, 100)]
     assert numbers["phases"] == [["warmup", 0, 5], ["full", 5, 9], ["predict", 9, 10]]
 
 

@@ -78,6 +78,14 @@ def test_a_prediction_that_fell_later_is_shown_as_rolled_back(make_run):
     assert "rolled back, horizon 4, scale 1, confidence 0.9, judged by the next step" in html
 
 
+def test_shares_of_time_add_up(make_run):
+    make_run("first")
+    html = page([read("first")])
+    shares = [float(share) for share in re.findall(r"flex-grow:([\d.]+)", html)]
+    assert sum(shares) == pytest.approx(1, abs=1e-3) and max(shares) == pytest.approx(2 / 3.625, abs=1e-3)
+    assert 'style="width:100.00%"' in html
+
+
 def test_several_runs_are_compared(make_run):
     for name, lr in (("first", 0.1), ("second", 0.2)):
         make_run(name, lr=lr)
