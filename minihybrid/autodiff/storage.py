@@ -23,11 +23,17 @@ PACKAGE = __name__.partition(".")[0]
 
 
 def caller() -> str:
-    """Where the user's code is now: `file.py:12`, the nearest frame outside this package."""
+    """Where the user's code is now: `file.py:12`, the nearest frame outside this package; in a notebook `In[3]:12`."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "an unknown line"
+    if frame is None:
+        return "an unknown line"
+    name = frame.f_code.co_filename
+    if (ipython := sys.modules.get("IPython")) is not None and (shell := ipython.get_ipython()) is not None:
+        # A cell's code is kept in a file with a name that nobody knows; IPython knows the cell.
+        _, name = shell.compile.format_code_name(name) or ("", name)
+    return f"{name}:{frame.f_lineno}"
 
 
 class MovedError(RuntimeError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -141,6 +144,19 @@ def test_a_change_reaches_the_storages_that_moved_in() -> None:
 
 
 def test_caller_is_the_nearest_line_outside_the_package() -> None:
+    assert caller().startswith(f"{__file__}:")
+
+
+@pytest.mark.parametrize(("known", "named"), [({__file__: "In[3]"}, "In[3]"), ({}, __file__)])
+def test_caller_in_a_notebook_is_a_line_of_a_cell(monkeypatch: Any, known: dict[str, str], named: str) -> None:
+    compiler = SimpleNamespace(format_code_name=lambda name: ("Cell", known[name]) if name in known else None)
+    shell = SimpleNamespace(compile=compiler)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert re.fullmatch(rf"{re.escape(named)}:\d+", caller())
+
+
+def test_caller_where_ipython_is_imported_but_does_not_run(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
     assert caller().startswith(f"{__file__}:")
 
 
