@@ -1,5 +1,6 @@
 """Pages of the API reference: every public name with its docstring, as `conf.py` writes them before each build."""
 
+import functools
 import importlib
 import inspect
 import re
@@ -26,6 +27,7 @@ MODULES = {
 """A page for each, with its title."""
 
 
+@functools.cache
 def public(path: str) -> dict[str, Any]:
     """The functions and classes of a module that are for users, by name; ops are those of their own module alone."""
     module = importlib.import_module(path)
@@ -38,6 +40,12 @@ def public(path: str) -> dict[str, Any]:
         and (registry.get(name) is value) == (path == "minihybrid.autodiff.ops")
         and (path != "minihybrid.plot" or value.__module__ == path)  # this one is no list of names
     }
+
+
+def home(name: str, value: Any) -> str:
+    """The page that shows a thing which several modules have: that of its own package, or else the first."""
+    having = [path for path in MODULES if public(path).get(name) is value]
+    return max((path for path in having if value.__module__.startswith(f"{path}.")), key=len, default=having[0])
 
 
 def page(path: str) -> str:
@@ -57,9 +65,12 @@ def _lines(path: str) -> Iterator[str]:
         yield from (f"``import {path}``", "", *about, "")
     yield from (f".. py:currentmodule:: {shown}", "")
     for name, value in public(path).items():
-        kind = "autoclass" if inspect.isclass(value) else "autofunction"
-        yield f".. {kind}:: {shown}.{name}"
-        if kind == "autoclass":
+        kind, role = ("class", "class") if inspect.isclass(value) else ("function", "func")
+        if (there := home(name, value)) != path:
+            yield from (f"``{name}`` is :{role}:`{there}.{name}`.", "")
+            continue
+        yield f".. auto{kind}:: {shown}.{name}"
+        if kind == "class":
             yield "   :members:"
         yield ""
 

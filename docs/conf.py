@@ -9,6 +9,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import api
 import op_table
+import outside
 
 import minihybrid
 
@@ -18,12 +19,13 @@ release = minihybrid.__version__
 html_title = f"minihybrid {release}"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "mathml"]
-exclude_patterns = ["_build", "tutorials/README.md"]
+exclude_patterns = ["_build"]
 html_math_renderer = "mathml"
 
 # Pages that are made from the source. Tutorials are shown as they were run.
 op_table.PAGE.write_text(op_table.table())
 api.write(HERE / "api")
+outside.write()
 nb_execution_mode = "off"
 nb_merge_streams = True
 
@@ -43,6 +45,13 @@ html_copy_source = False
 html_show_copyright = False
 
 
+def relink(app: Any, page: str, source: list[str]) -> None:
+    """Links of the repository become links of these pages."""
+    if not page.startswith("api/"):
+        source[0] = outside.relinked(page, source[0])
+
+
 def setup(app: Any) -> None:
     """Docstrings are written like Markdown, and autodoc reads reStructuredText."""
     app.connect("autodoc-process-docstring", lambda app, what, name, value, options, lines: api.to_rst(lines))
+    app.connect("source-read", relink)
