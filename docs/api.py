@@ -10,9 +10,10 @@ from typing import Any
 
 from minihybrid.autodiff.op import registry
 
+OPS = "minihybrid.autodiff.ops"
 MODULES = {
     "minihybrid": "Tensors, gradients, modules",
-    "minihybrid.autodiff.ops": "Ops",
+    OPS: "Ops",
     "minihybrid.nn": "Layers and losses",
     "minihybrid.nn.init": "Initializers",
     "minihybrid.optim": "Optimizers, clipping, schedules",
@@ -29,7 +30,7 @@ MODULES = {
 
 @functools.cache
 def public(path: str) -> dict[str, Any]:
-    """The functions and classes of a module that are for users, by name; ops are those of their own module alone."""
+    """The functions and classes of a module that are for users, by name; those of ops are on their own page alone."""
     module = importlib.import_module(path)
     return {
         name: value
@@ -37,7 +38,7 @@ def public(path: str) -> dict[str, Any]:
         if not name.startswith("_")
         and callable(value := getattr(module, name))
         and getattr(value, "__module__", "").startswith("minihybrid.")
-        and (registry.get(name) is value) == (path == "minihybrid.autodiff.ops")
+        and (registry.get(name) is value or value.__module__.startswith(f"{OPS}.")) == (path == OPS)
         and (path != "minihybrid.plot" or value.__module__ == path)  # this one is no list of names
     }
 
@@ -55,11 +56,11 @@ def page(path: str) -> str:
 
 def _lines(path: str) -> Iterator[str]:
     title = MODULES[path]
-    shown = "minihybrid" if path == "minihybrid.autodiff.ops" else path  # an op is called mh.exp
+    shown = "minihybrid" if path == OPS else path  # an op is called mh.exp
     about = (inspect.getdoc(importlib.import_module(path)) or "").splitlines()
     to_rst(about)
     yield from (title, "=" * len(title), "")
-    if path == "minihybrid.autodiff.ops":
+    if path == OPS:
         yield from ("Each is ``mh.NAME``, and most are methods of a tensor. :doc:`../ops` lists their gradients.", "")
     else:
         yield from (f"``import {path}``", "", *about, "")
