@@ -42,7 +42,12 @@ def graph(file: Path) -> None:
     file.write_text(mh.draw(mh.nn.cross_entropy(model(inputs), targets), model).svg)
 
 
-if __name__ == "__main__":
+def draw() -> None:
+    """All of them."""
     FOLDER.mkdir(exist_ok=True)
     run(FOLDER / "run.svg")
     graph(FOLDER / "graph.svg")
+
+
+if __name__ == "__main__":
+    draw()

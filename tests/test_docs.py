@@ -8,6 +8,7 @@ import importlib.util
 import io
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -31,6 +32,26 @@ def test_the_op_table_is_the_registrys():
     page = module.table()
     assert "`g * (1 - out * out)`" in page
     assert module.PAGE.read_text() == page, "run `python docs/op_table.py`"
+
+
+def test_the_readmes_results_are_those_of_the_comparison():
+    module = script("results_table")
+    (found,) = module.PLACE.findall(module.PAGE.read_text())
+    assert found == module.tables(), "run `python docs/results_table.py`"
+    assert "| digits | 200 | 59 | 36 |" in found
+
+
+@pytest.mark.slow
+def test_the_pictures_can_be_drawn(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    module = script("pictures")
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    module.draw()
+    committed = {path.name for path in (DOCS / "pictures").iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == committed
+    for path in tmp_path.iterdir():
+        ElementTree.parse(path)
+    assert (tmp_path / "graph.svg").read_text() == (DOCS / "pictures" / "graph.svg").read_text()
 
 
 def test_pages_with_code_are_found():
