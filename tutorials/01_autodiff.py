@@ -17,13 +17,14 @@
 # print. Do it before you run them: a wrong guess is worth more than a right answer that you only read.
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
 import math
@@ -97,14 +98,15 @@ made = count()
 class Value:
     def __init__(self, value, parents=()):
         self.value = value
-        self.parents = parents  # pairs: what it was made from, and the slope of this value in that one
+        self.parents = parents  # pairs: a value it was made from, and its slope in that
         self.order = next(made)
 
     def __add__(self, other):
         return Value(self.value + other.value, [(self, 1.0), (other, 1.0)])
 
     def __mul__(self, other):
-        return Value(self.value * other.value, [(self, other.value), (other, self.value)])
+        parents = [(self, other.value), (other, self.value)]
+        return Value(self.value * other.value, parents)
 
 
 def sin(x):
@@ -123,7 +125,8 @@ a = sin(x)
 b = a * a
 out = a * b
 
-print(out.value, "was made from", [(parent.value, slope) for parent, slope in out.parents])
+print(out.value)
+print("was made from", [(parent.value, slope) for parent, slope in out.parents])
 
 # %% [markdown]
 # minihybrid can draw such a graph, so let us build the same there and look at it.
@@ -255,8 +258,10 @@ for out in (a * b, b * a):
 # %%
 depths = range(1, 16)
 figure, axes = plt.subplots()
-axes.semilogy(depths, [calls_along_paths(doublings(n)) for n in depths], marker="o", label="along every path")
-axes.semilogy(depths, [backward(doublings(n))[1] for n in depths], marker="s", label="latest node first")
+along_paths = [calls_along_paths(doublings(n)) for n in depths]
+in_order = [backward(doublings(n))[1] for n in depths]
+axes.semilogy(depths, along_paths, marker="o", label="along every path")
+axes.semilogy(depths, in_order, marker="s", label="latest node first")
 axes.set_xlabel("diamonds in a row")
 axes.set_ylabel("visits")
 axes.legend()
@@ -264,8 +269,8 @@ plt.show()
 
 # %% [markdown]
 # This is *reverse-mode* autodiff, known in networks as *backpropagation*: one walk from the result to the inputs, each
-# node once, and every slope comes out at once, whether there is one input or a million. The walk costs about as much as
-# the computation itself, which is why training is possible at all.
+# node once, and every slope comes out at once, whether there is one input or a million. The walk costs one to two times
+# as much as the computation itself, which is why training is possible at all.
 #
 # ## From numbers to arrays
 #
@@ -285,7 +290,7 @@ plt.show()
 class Node:
     def __init__(self, array, parents=()):
         self.array = array
-        self.parents = parents  # pairs: what it was made from, and the formula for that one's share of the cotangent
+        self.parents = parents  # pairs: a node it was made from, and a gradient formula
         self.order = next(made)
 
 
@@ -294,11 +299,13 @@ def add(x, y):
 
 
 def multiply(x, y):
-    return Node(x.array * y.array, [(x, lambda g: g * y.array), (y, lambda g: g * x.array)])
+    shares = [(x, lambda g: g * y.array), (y, lambda g: g * x.array)]
+    return Node(x.array * y.array, shares)
 
 
 def matmul(x, y):
-    return Node(x.array @ y.array, [(x, lambda g: g @ y.array.T), (y, lambda g: x.array.T @ g)])
+    shares = [(x, lambda g: g @ y.array.T), (y, lambda g: x.array.T @ g)]
+    return Node(x.array @ y.array, shares)
 
 
 def tanh(x):
@@ -338,9 +345,11 @@ def backward(result):
 
 # %%
 def cross_entropy(logits, labels):
-    powers = np.exp(logits.array - logits.array.max(axis=1, keepdims=True))  # the same ratios, and no overflow
+    # Subtracting the largest leaves the ratios as they are, and nothing overflows.
+    powers = np.exp(logits.array - logits.array.max(axis=1, keepdims=True))
     probabilities = powers / powers.sum(axis=1, keepdims=True)
-    right = labels[:, None] == np.arange(logits.array.shape[1])  # True in each row at the right class
+    # In each row True at the right class (`like`: the same kind of array as the labels).
+    right = labels[:, None] == np.arange(logits.array.shape[1], like=labels)
     loss = -np.log(probabilities[right]).mean()
     return Node(loss, [(logits, lambda g: g * (probabilities - right) / len(labels))])
 
@@ -378,13 +387,15 @@ def differences(node, step=1e-6):
 
 grads = backward(loss_of_network())
 for name, node in {"w1": w1, "b1": b1, "w2": w2, "b2": b2}.items():
-    print(name, node.array.shape, "largest difference:", f"{abs(grads[node] - differences(node)).max():.0e}")
+    largest = abs(grads[node] - differences(node)).max()
+    print(name, node.array.shape, f"largest difference: {largest:.0e}")
 
 # %% [markdown]
 # And against the engine of this project, which computes the same with the same names:
 
 # %%
-their_w1, their_b1 = mh.tensor(w1.array, requires_grad=True), mh.tensor(b1.array, requires_grad=True)
+their_w1 = mh.tensor(w1.array, requires_grad=True)
+their_b1 = mh.tensor(b1.array, requires_grad=True)
 their_w2, their_b2 = mh.tensor(w2.array), mh.tensor(b2.array)  # not asked for
 hidden = mh.tanh(mh.tensor(inputs.array) @ their_w1 + their_b1)
 loss = mh.nn.cross_entropy(hidden @ their_w2 + their_b2, labels)
@@ -423,7 +434,8 @@ plt.show()
 # %%
 rng = np.random.default_rng(1)
 weights = [
-    Node(rng.normal(size=(64, 32)) / 8),  # 1 / sqrt(64): so the hidden numbers are neither tiny nor huge
+    # Divided by the root of the number of inputs, the results are neither tiny nor huge.
+    Node(rng.normal(size=(64, 32)) / 64**0.5),
     Node(np.zeros(32)),
     Node(rng.normal(size=(32, 10)) / 32**0.5),
     Node(np.zeros(10)),
@@ -455,7 +467,7 @@ plt.show()
 
 # %%
 wrong = np.flatnonzero(guesses != valid.targets)[:8]
-titles = [f"{t} as {g}" for g, t in zip(guesses[wrong], valid.targets[wrong], strict=True)]
+titles = [f"{valid.targets[i]} as {guesses[i]}" for i in wrong]
 figure, axes = plt.subplots(figsize=(6.4, 1.2))
 mh.plot.images(axes, valid.inputs[wrong], titles)
 plt.show()
@@ -476,7 +488,8 @@ except mh.DeviceError:
     device = mh.Device("cpu")
 
 there = [Node(device.array(w.array)) for w in weights]
-loss = cross_entropy(network(Node(device.array(train.inputs)), *there), device.array(train.targets))
+pixels, answers = Node(device.array(train.inputs)), device.array(train.targets)
+loss = cross_entropy(network(pixels, *there), answers)
 gradient = backward(loss)[there[0]]
 print(f"on {device.name}: {type(gradient).__module__}, loss {loss.array.item():.4f}")
 
@@ -490,7 +503,7 @@ print(f"on {device.name}: {type(gradient).__module__}, loss {loss.array.item():.
 # |---|---|---|
 # | a `lambda` that keeps whatever it mentions | `@op(x=lambda g, y: g * y)`: the names are what is kept | memory: only what backward needs (tutorial 2) |
 # | a gradient for every node | for leaves that asked for one | nothing is spent on inputs and constants |
-# | the graph lives as long as the result | the walk frees it on the way | half of the memory; a second `backward` says so |
+# | the graph lives as long as the result | the walk frees it on the way | memory comes back early; a second `backward` says so |
 # | formulas on arrays | the same formulas on arrays or on tensors | derivatives of derivatives (tutorial 2) |
 # | a list of weights | a tree of named parameters over one flat vector | tutorials 3 and 4 |
 #
@@ -585,7 +598,8 @@ print(f"on {device.name}: {type(gradient).__module__}, loss {loss.array.item():.
 #         return Dual(self.value + other.value, self.slope + other.slope)
 #
 #     def __mul__(self, other):
-#         return Dual(self.value * other.value, self.slope * other.value + self.value * other.slope)
+#         slope = self.slope * other.value + self.value * other.slope
+#         return Dual(self.value * other.value, slope)
 #
 #
 # def sin_of_dual(x):

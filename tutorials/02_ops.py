@@ -16,15 +16,18 @@
 # You should have met the chain rule and cotangents, for example in [tutorial 1](01_autodiff.ipynb).
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -71,10 +74,12 @@ print(len(mh.ops.registry), "ops in all")
 #
 # *Squareplus* is an activation function, a smooth relative of relu (Barron 2021):
 #
-# $$\text{squareplus}(x) = \frac{x + \sqrt{x^2 + 4}}{2}$$
+# ```text
+# squareplus(x) = (x + √(x² + 4)) / 2
+# ```
 #
-# Its slope is $\frac12\left(1 + \frac{x}{\sqrt{x^2+4}}\right)$. The root can be had from the result, $\sqrt{x^2+4} =
-# 2\,\text{out} - x$, and then the slope is simply out / (2 out - x). (Try it on paper; it is two lines.)
+# Its slope is (1 + x / √(x² + 4)) / 2. The root can be had from the result: √(x² + 4) = 2 out − x. With that, the slope
+# is simply out / (2 out − x). (Try it on paper; it is two lines.)
 
 
 # %%
@@ -102,7 +107,13 @@ print("squareplus" in mh.ops.registry)
 # `mh.gradcheck` compares a gradient with central differences, in float64, along random directions. Let us give it the
 # formula that you have just seen, and one with a mistake that is easy to make: the factor 1/2 forgotten.
 
+
 # %%
+def tell(error):
+    """Print a long sentence on several lines."""
+    print(textwrap.fill(str(error), 80))
+
+
 points = mh.tensor([-2.0, 0.0, 3.0])
 print("ours:", mh.gradcheck(squareplus, points))
 
@@ -115,7 +126,7 @@ def squareplus_with_a_mistake(x):
 try:
     mh.gradcheck(squareplus_with_a_mistake, points)
 except mh.GradientError as error:
-    print("with a mistake:", error)
+    tell(error)
 
 # %% [markdown]
 # The sentence names the element that is furthest off and both numbers there. (They are slopes times a random cotangent,
@@ -127,7 +138,7 @@ except mh.GradientError as error:
 try:
     mh.gradcheck(mh.relu, mh.tensor([-1.0, 0.0, 1.0]))
 except mh.GradientError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # Training with relu works all the same. The formula says 0 at the kink, and hardly any number hits it exactly. But
@@ -200,7 +211,7 @@ print("order 1:", mh.gradcheck(squareplus_cut, points))
 try:
     mh.gradcheck(squareplus_cut, points, order=2)
 except mh.GradientError as error:
-    print("order 2:", error)
+    tell(error)
 
 # %% [markdown]
 # The first derivative is right, and so training would work. The second is silently 0, as if the slope were a constant.
@@ -218,7 +229,7 @@ except mh.GradientError as error:
 # %%
 digits = mh.data.digits()
 ones = np.ones((len(digits), 1))
-inputs = mh.tensor(np.hstack([digits.inputs, ones]))  # the last column stands for the bias
+inputs = mh.tensor(np.hstack([digits.inputs, ones]))  # the last column is for the bias
 targets = mh.tensor(np.eye(10)[digits.targets])  # a row of 0s with a 1 at the digit
 
 
@@ -245,7 +256,7 @@ for i in range(8):
     stretched = product(start, v)
     curvature = (v * stretched).sum().item()
     v = stretched
-    print(f"after {i + 1} products: {curvature:.6f}")
+    print(f"product {i + 1}: {curvature:.6f}")
 
 # %% [markdown]
 # So the limit should be at 2 / λ. **Predict**: what will a learning rate 1 % below the limit do, and one 5 % above?
@@ -262,7 +273,8 @@ for share in (0.5, 0.99, 1.05):
         weights = weights - share * limit * gradient
         losses.append(value.item())
     right = (inputs @ weights).numpy().argmax(axis=1) == digits.targets
-    mh.plot.learning_curve(axes, losses, keep=0, label=f"{share} of the limit: {right.mean():.0%} read")
+    label = f"{share} of the limit: {right.mean():.0%} read"
+    mh.plot.learning_curve(axes, losses, keep=0, label=label)
 axes.set_ylim(0.02, 10)
 axes.legend(loc="center right")
 plt.show()
@@ -315,7 +327,10 @@ except mh.DeviceError:
 
 rng = mh.Rng(0)
 moons = mh.data.moons(rng, 600).to(device)
-layers = [mh.nn.LinearConfig(2, 16).init(rng, device), mh.nn.LinearConfig(16, 2).init(rng, device)]
+layers = [
+    mh.nn.LinearConfig(2, 16).init(rng, device),
+    mh.nn.LinearConfig(16, 2).init(rng, device),
+]
 model = mh.nn.Sequential([layers[0], squareplus, layers[1]])
 optim = mh.optim.Adam()
 
@@ -326,12 +341,12 @@ for _ in range(400):
 print(f"loss {loss.item():.4f} on {device.name}")
 
 # %%
-grid = np.stack(np.meshgrid(np.linspace(-1.5, 2.5, 120), np.linspace(-1, 1.5, 90)), axis=-1)
-logits = model.valid()(mh.tensor(grid.reshape(-1, 2).astype("float32"), device=device))
-share = mh.softmax(logits, axis=1).numpy()[:, 1].reshape(grid.shape[:2])
+x, y = np.meshgrid(np.linspace(-1.5, 2.5, 120), np.linspace(-1, 1.5, 90))
+grid = mh.tensor(np.stack([x.ravel(), y.ravel()], axis=1), "float32", device)
+share = mh.softmax(model.valid()(grid), axis=1).numpy()[:, 1].reshape(x.shape)
 
 figure, axes = plt.subplots()
-lines = axes.contour(grid[..., 0], grid[..., 1], share, levels=[0.05, 0.5, 0.95], colors=mh.plot.INK)
+lines = axes.contour(x, y, share, levels=[0.05, 0.5, 0.95], colors=mh.plot.INK)
 axes.clabel(lines, fmt=lambda level: f"{level:.0%}")
 places, kinds = device.host(moons.inputs), device.host(moons.targets)
 for kind, marker in enumerate("o^"):
@@ -373,7 +388,7 @@ plt.show()
 # <details>
 # <summary>Solution</summary>
 #
-# The root is 10,000.0001, which float32 cannot tell from 10,000, and the sum cancels. Multiply numerator and
+# The root is 10,000.0002, which float32 cannot tell from 10,000, and the sum cancels. Multiply numerator and
 # denominator by root - x: the value is also 2 / (root - x), and for negative x nothing cancels in it.
 #
 # ```python
@@ -410,7 +425,8 @@ plt.show()
 #     return x + t * (y - x)
 #
 #
-# x, y, t = mh.tensor([[1.0], [2.0], [3.0]]), mh.tensor([1.0, 2.0, 3.0, 4.0]), mh.tensor(0.3)
+# x, y = mh.tensor([[1.0], [2.0], [3.0]]), mh.tensor([1.0, 2.0, 3.0, 4.0])
+# t = mh.tensor(0.3)
 # assert mh.gradcheck(lerp, x, y, t, order=2)
 # assert mh.gradcheck(lerp, x, y)  # t is a plain number here: its formula never runs
 # ```

@@ -18,13 +18,14 @@
 # You should have seen a network train, for example in [tutorial 1](01_autodiff.ipynb).
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
 import tempfile
@@ -107,7 +108,7 @@ def only(classes):
     """The images of five digits, renamed 0 to 4."""
     chosen = np.isin(digits.targets, classes)
     labels = digits.targets[chosen] - min(classes)
-    return mh.data.Dataset(digits.inputs[chosen], labels, f"digits {classes}", classes=5)
+    return mh.data.Dataset(digits.inputs[chosen], labels, "five digits", classes=5)
 
 
 def fit(model, data, steps, lr=0.003):
@@ -145,7 +146,7 @@ start, end = before.visit(Values()).by_path, model.visit(Values()).by_path
 figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.4), sharex=True)
 for ax, path in zip(axes, end, strict=True):
     for values, label in ((start[path], "before"), (end[path], "after")):
-        ax.hist(values, bins=41, range=(-0.5, 0.5), density=True, histtype="step", label=label)
+        ax.hist(values, np.linspace(-0.5, 0.5, 42), histtype="step", label=label)
     ax.set_title(path)
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plt.show()
@@ -203,7 +204,8 @@ class Trainable(mh.ModuleVisitor):
 
 
 frozen = model.clone().map(Freeze("body"))
-print(frozen.visit(Trainable()).number, "of", frozen.num_params(), "numbers are trained")
+trained = frozen.visit(Trainable()).number
+print(trained, "of", frozen.num_params(), "numbers are trained")
 
 # %% [markdown]
 # `map` *consumes* the model: the old handle is empty afterwards, and using it raises a `MovedError`. That is why we
@@ -264,15 +266,18 @@ print(list(tied.named_params()))
 # %%
 batch = mh.Tensor(low.inputs[:50])
 one, two = tied.clone().body
-untied = Classifier([one, Linear(mh.Param(two.weight), two.bias)], tied.clone().head)  # the same values, two parameters
+two = Linear(mh.Param(two.weight), two.bias)  # the same values, another parameter
+untied = Classifier([one, two], tied.clone().head)
 
 both = mh.nn.cross_entropy(tied(batch), low.targets[:50]).backward()
 apart = mh.nn.cross_entropy(untied(batch), low.targets[:50]).backward()
 total = apart[untied.body[0].weight] + apart[untied.body[1].weight]
-print("the sum of both:", np.allclose(both[tied.body[0].weight].numpy(), total.numpy(), atol=1e-7))
+once = both[tied.body[0].weight]
+print("the sum of both:", np.allclose(once.numpy(), total.numpy(), atol=1e-7))
 
 tied = fit(tied, low, 300)
-print(f"tied: {accuracy(tied, low_test):.1%}, still one: {tied.body[1].weight is tied.body[0].weight}")
+print(f"read correctly: {accuracy(tied, low_test):.1%}")
+print("still one parameter:", tied.body[1].weight is tied.body[0].weight)
 
 # %% [markdown]
 # It is the diamond from tutorial 1 once more: two ways, one sum. And with 4,096 numbers fewer the network reads these
@@ -318,7 +323,8 @@ def with_new_head():
 
 
 low_rank = with_new_head()
-low_rank = Classifier([adapt(layer, 4, mh.Rng(3 + i)) for i, layer in enumerate(low_rank.body)], low_rank.head)
+body = [adapt(layer, 4, mh.Rng(3 + i)) for i, layer in enumerate(low_rank.body)]
+low_rank = Classifier(body, low_rank.head)
 list(low_rank.named_params())
 
 # %% [markdown]
@@ -335,7 +341,8 @@ adapted = {
 for name in adapted:
     trained = adapted[name].visit(Trainable()).number
     adapted[name] = fit(adapted[name], few, 200)
-    print(f"{name:13} {trained:5} numbers trained, read correctly: {accuracy(adapted[name], high_test):.1%}")
+    found = accuracy(adapted[name], high_test)
+    print(f"{name:13} {trained:5} numbers trained, read correctly: {found:.1%}")
 
 # %% [markdown]
 # Three things to take home:
@@ -374,7 +381,8 @@ plain = Classifier([merged(layer) for layer in plain.body], plain.head)
 images = mh.Tensor(high_test.inputs)
 gap = abs(plain(images).numpy() - adapted["low rank"](images).numpy()).max()
 print(
-    f"the largest difference is {gap:.0e}, accuracy {accuracy(plain, high_test):.1%}, {plain.num_params()} parameters"
+    f"the largest difference is {gap:.0e},",
+    f"accuracy {accuracy(plain, high_test):.1%}, {plain.num_params()} parameters",
 )
 
 # %% [markdown]
@@ -386,13 +394,14 @@ print(
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    mh.save(model, Path(folder) / "classifier.safetensors")
+    file = Path(folder) / "classifier.safetensors"
+    mh.save(model, file)
 
-    larger, report = larger.load(Path(folder) / "classifier.safetensors")
-    print("into the pipeline:  ", len(report.missing), "missing,", len(report.unused), "unused")
+    larger, report = larger.load(file)
+    print(f"pipeline: {len(report.missing)} missing, {len(report.unused)} unused")
 
-    fresh, report = new_classifier(mh.Rng(6)).load(Path(folder) / "classifier.safetensors")
-    print("into a classifier:  ", report)
+    fresh, report = new_classifier(mh.Rng(6)).load(file)
+    print("classifier:", report)
 
 print(f"read correctly: {accuracy(fresh, low_test):.1%}")
 
@@ -437,7 +446,8 @@ print(f"trained on {where}, read correctly: {accuracy(there.to('cpu'), low_test)
 #
 # for share in (0.0, 0.25, 0.5, 0.75, 0.9):
 #     print(share, accuracy(model.clone().map(Prune(share)), low_test))
-# assert accuracy(model.clone().map(Prune(0.5)), low_test) > accuracy(model, low_test) - 0.03
+# pruned = model.clone().map(Prune(0.5))
+# assert accuracy(pruned, low_test) > accuracy(model, low_test) - 0.03
 # ```
 #
 # About half of the weights do nothing that anybody would miss.
@@ -484,7 +494,8 @@ print(f"trained on {where}, read correctly: {accuracy(there.to('cpu'), low_test)
 # ```python
 # for rank in (1, 2, 4, 8, 16):
 #     start = with_new_head()
-#     start = Classifier([adapt(layer, rank, mh.Rng(3 + i)) for i, layer in enumerate(start.body)], start.head)
+#     body = [adapt(layer, rank, mh.Rng(3 + i)) for i, layer in enumerate(start.body)]
+#     start = Classifier(body, start.head)
 #     trained = start.visit(Trainable()).number
 #     print(rank, trained, accuracy(fit(start, few, 200), high_test))
 # ```

@@ -17,15 +17,17 @@
 # You should know modules and their paths, as in [tutorial 3](03_modules.ipynb).
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
+import textwrap
 from itertools import islice
 
 import matplotlib.pyplot as plt
@@ -60,7 +62,10 @@ for batch in islice(mh.data.DataLoader(train, 8, mh.Rng(1)).forever(), 300):
     if accuracy > best_accuracy:
         best, best_accuracy = weights, accuracy
 
-print(f"the best accuracy was {best_accuracy:.1%}; the best weights have {accuracy_of(best):.1%}")
+print(
+    f"the best accuracy was {best_accuracy:.1%};",
+    f"the best weights have {accuracy_of(best):.1%}",
+)
 
 # %% [markdown]
 # `best = weights` copies nothing. It gives the same array a second name, the loop goes on writing into it, and "the
@@ -88,6 +93,11 @@ def accuracy(model):
     return (guesses == valid.targets).mean()
 
 
+def tell(error):
+    """Print a long sentence on several lines."""
+    print(textwrap.fill(str(error), 80))
+
+
 batches = mh.data.DataLoader(train, 8, mh.Rng(1)).forever()
 best = model
 model = one_step(model, optim, next(batches), lr=4.0)
@@ -95,7 +105,7 @@ model = one_step(model, optim, next(batches), lr=4.0)
 try:
     accuracy(best)
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # The mistake is an error now, at the first occasion, and the sentence says which line took the model (`In[4]:7` is line
@@ -108,16 +118,19 @@ for batch in islice(batches, 300):
     if accuracy(model) > best_accuracy:
         best, best_accuracy = model.clone(), accuracy(model)
 
-print(f"the best accuracy was {best_accuracy:.1%}; the best model has {accuracy(best):.1%}")
+print(
+    f"the best accuracy was {best_accuracy:.1%};",
+    f"the best model has {accuracy(best):.1%}",
+)
 
 # %% [markdown]
 # These are the rules, all of them:
 #
-# | | what happens to the model | |
+# | you call | the model | because |
 # |---|---|---|
 # | `step`, `map`, `to`, `train`, `load`, `apply_delta`, `restore` | is **consumed**: use what they return | they change it |
 # | `visit`, `valid` | is **borrowed**: go on using it | they look at it |
-# | `clone` | is **copied**: now there are two | same values, same ids |
+# | `clone` | is **copied**: now there are two, with the same ids | you want both |
 #
 # ## The second mistake: an old graph
 #
@@ -127,7 +140,8 @@ print(f"the best accuracy was {best_accuracy:.1%}; the best model has {accuracy(
 
 # %%
 def square(w):
-    return w * w, lambda g: g * 2 * w  # the value, and its gradient formula, which has kept w
+    # The value, and its gradient formula, which has kept w.
+    return w * w, lambda g: g * 2 * w
 
 
 w = np.array(3.0)
@@ -151,11 +165,11 @@ model = optim.step(0.1, model, GradientsParams.from_grads(one.backward(), model)
 try:
     two.backward()
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
-# (`create_graph=True` keeps the graph, which a backward pass otherwise consumes; the two losses share a part of it.
-# What was meant is to add the losses up and to call `backward` once.)
+# What was meant is either to add the two losses up and to call `backward` once, or to compute the second loss after the
+# step.
 #
 # ## The third mistake: gradients that are used twice
 #
@@ -174,7 +188,7 @@ model = optim.step(0.1, model, mean)
 try:
     model = optim.step(0.1, model, mean)
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # ## Borrowing
@@ -190,7 +204,7 @@ model = one_step(model, optim, next(batches), lr=4.0)
 try:
     view(mh.Tensor(valid.inputs[:1]))
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # ## What it costs
@@ -209,7 +223,8 @@ print("same memory:", model.weight.array.ctypes.data == address)
 
 # %%
 class Owned:
-    def __getattr__(self, name):  # Python calls this only where the ordinary look-up finds nothing
+    # Python calls this only where the ordinary look-up finds nothing.
+    def __getattr__(self, name):
         raise mh.MovedError(f"this was {self.__dict__['_moved']}")
 
 
@@ -226,7 +241,7 @@ print(b.weight)
 try:
     print(a.weight)
 except mh.MovedError as error:
-    print(error)
+    tell(error)
 
 # %% [markdown]
 # A living model finds its fields by the ordinary look-up, so it pays nothing. Only a dead one gets as far as
@@ -245,7 +260,9 @@ model = one_step(model, optim, next(batches), lr=0.003)
 start_of_first = model.layers[0].weight.array.ctypes.data
 for path, param in model.named_params().items():
     offset = (param.array.ctypes.data - start_of_first) // 4  # a float32 has 4 bytes
-    print(f"{path:16} {param.shape!s:9} begins at number {offset:4} and has {param.size}")
+    print(
+        f"{path:16} {param.shape!s:9} begins at {offset:4} and has {param.size} numbers"
+    )
 
 # %% [markdown]
 # They lie end to end. When the optimizer first asked for it, the model's parameters moved into **one vector of 2,410
@@ -285,7 +302,8 @@ after = model.snapshot().vector
 
 
 def loss_of(model, data):
-    return mh.nn.cross_entropy(model.valid()(mh.Tensor(data.inputs)), data.targets).item()
+    scores = model.valid()(mh.Tensor(data.inputs))
+    return mh.nn.cross_entropy(scores, data.targets).item()
 
 
 places = np.linspace(-0.5, 2.0, 51)
@@ -326,7 +344,8 @@ for batch in islice(batches, 20):
     by_hand = by_hand.apply_delta(delta, scale=-0.1)
 
     grads = mh.nn.cross_entropy(by_library(inputs), batch.targets).backward()
-    by_library = sgd.step(0.1, by_library, GradientsParams.from_grads(grads, by_library))
+    grads = GradientsParams.from_grads(grads, by_library)
+    by_library = sgd.step(0.1, by_library, grads)
 
 same = np.array_equal(by_hand.snapshot().vector, by_library.snapshot().vector)
 print("the same to the last bit:", same)
@@ -394,7 +413,8 @@ print("undone: ", abs(model.snapshot().vector - snapshot.vector).max().item())
 #             return best
 #
 #
-# found = train_patiently(mh.nn.MLPConfig((64, 32, 10)).init(mh.Rng(0)), mh.optim.Adam(), batches)
+# fresh = mh.nn.MLPConfig((64, 32, 10)).init(mh.Rng(0))
+# found = train_patiently(fresh, mh.optim.Adam(), batches)
 # assert accuracy(found) > 0.9
 # ```
 #
@@ -443,7 +463,8 @@ print("undone: ", abs(model.snapshot().vector - snapshot.vector).max().item())
 # sgd = mh.optim.SGD()
 # trembling = mh.nn.MLPConfig((64, 32, 10)).init(mh.Rng(0))
 # total = 0
-# for i, batch in enumerate(islice(mh.data.DataLoader(train, 16, mh.Rng(4)).forever(), 600)):
+# batches = mh.data.DataLoader(train, 16, mh.Rng(4)).forever()
+# for i, batch in enumerate(islice(batches, 600)):
 #     trembling = one_step(trembling, sgd, batch, lr=0.7)
 #     total = total + (trembling.snapshot().vector if i >= 400 else 0)
 #

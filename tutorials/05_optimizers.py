@@ -9,20 +9,21 @@
 #
 # - explain why a long, narrow valley makes gradient descent slow, and by how much;
 # - derive momentum, RMSprop and Adam from the trouble that each one cures, and write each in a few lines;
-# - name the valley in which Adam does no better than plain gradient descent;
+# - name the valley in which RMSprop and Adam lose their advantage;
 # - say why small batches ask for a learning rate that shrinks;
 # - plug a rule of your own into minihybrid, and compare optimizers *fairly*.
 #
 # You should know what a gradient and a training step are, as in [tutorial 4](04_ownership.ipynb).
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
 from itertools import islice
@@ -128,7 +129,8 @@ def momentum(w, g, moments, lr, t, beta=0.7):
 
 
 figure, axes = plt.subplots()
-draw_map(axes, {"plain descent": walk(descent, 0.07), "with momentum": walk(momentum, 0.07)})
+walks = {"plain descent": walk(descent, 0.07), "with momentum": walk(momentum, 0.07)}
+draw_map(axes, walks)
 plt.show()
 for name, rule in {"plain": descent, "momentum": momentum}.items():
     print(f"{name:9} ends at a height of {bowl(*walk(rule, 0.07)[-1]):.1e}")
@@ -185,7 +187,8 @@ for axes, f, start in ((left, bowl, (-4.0, 1.0)), (right, turned, start_turned))
         "RMSprop": walk(rmsprop, 0.15, f, start, steps=25),
     }
     draw_map(axes, walks, f, (-4.5, 1.5), (-3.5, 2.5))
-    print(f"{f.__name__:6}", {name: f"height {f(*points[-1]):.2f}" for name, points in walks.items()})
+    ends = {name: f"height {f(*points[-1]):.2f}" for name, points in walks.items()}
+    print(f"{f.__name__:6} {ends}")
 plt.show()
 
 # %% [markdown]
@@ -278,8 +281,9 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3))
 for axes, name, rule in ((left, "constant", descent), (right, "shrinking", shrinking)):
     points = walk(rule, 0.05, steps=steps, noise=3.0)
     draw_map(axes, {name: points})
-    axes.plot(*points[-20:].T, ".", color=mh.plot.COLOURS[1], zorder=3)  # the last 20 steps
-    print(f"{name:9} ends at a height of about {bowl(*points[-20:].T).mean():.3f}")
+    last = points[-20:].T
+    axes.plot(*last, ".", color=mh.plot.COLOURS[1], zorder=3)
+    print(f"{name:9} ends at a height of about {bowl(*last).mean():.3f}")
 plt.show()
 
 # %% [markdown]
@@ -326,13 +330,14 @@ def fit(optim, lr, steps=200, device="cpu"):
 
 
 def loss_on(model, data):
-    return mh.nn.cross_entropy(model.valid()(mh.Tensor(data.inputs)), data.targets).item()
+    scores = model.valid()(mh.Tensor(data.inputs))
+    return mh.nn.cross_entropy(scores, data.targets).item()
 
 
 mine, mine_losses = fit(MyAdam(), 0.003)
 theirs, theirs_losses = fit(mh.optim.Adam(), 0.003)
 gap = abs(mine.snapshot().vector - theirs.snapshot().vector).max()
-print(f"after 200 steps, the weights of MyAdam and mh.optim.Adam differ by {gap:.1e} at most")
+print(f"after 200 steps, the weights of both differ by {gap:.1e} at most")
 
 # %% [markdown]
 # (They are the same formula, rounded in another order: the library works in place and folds the corrections into two
@@ -350,7 +355,8 @@ optimizers = {"descent": mh.optim.SGD, "momentum": MyMomentum, "Adam": mh.optim.
 figure, axes = plt.subplots()
 for name, make in optimizers.items():
     with np.errstate(all="ignore"):  # some of these explode, and are meant to
-        found = [np.nan_to_num(loss_on(fit(make(), lr)[0], valid), nan=10.0) for lr in rates]
+        found = [loss_on(fit(make(), lr)[0], valid) for lr in rates]
+    found = np.nan_to_num(found, nan=10.0)
     axes.loglog(rates, found, marker="o", label=f"{name}: at best {min(found):.3f}")
 axes.set_ylim(0.05, 10)
 axes.set_xlabel("learning rate")
@@ -370,8 +376,8 @@ plt.show()
 #
 # ## On a GPU
 #
-# The same rule runs on the GPU, since it is array code on one vector. On a network as small as this a GPU is no faster:
-# it waits for Python.
+# The same rule runs on the GPU, since it is array code on one vector. On a network as small as this, though, a GPU
+# mostly waits for Python.
 
 # %%
 try:
@@ -380,7 +386,7 @@ except mh.DeviceError:
     device = mh.Device("cpu")
 
 model, losses = fit(mh.optim.Adam(), 0.01, device=device)
-print(f"on {model.device.name}: loss {losses[0]:.2f} at the beginning, {losses[-1]:.2f} at the end")
+print(f"on {model.device.name}: the loss fell from {losses[0]:.2f} to {losses[-1]:.2f}")
 
 # %% [markdown]
 # ## Exercises
@@ -430,7 +436,7 @@ print(f"on {model.device.name}: loss {losses[0]:.2f} at the beginning, {losses[-
 #     return np.array(points)
 #
 #
-# assert np.allclose(newton(bowl, (-4.0, 1.0), 1)[-1], 0)  # a bowl takes one step, whatever its condition number
+# assert np.allclose(newton(bowl, (-4.0, 1.0), 1)[-1], 0)  # a bowl takes one step
 # assert rosenbrock(*newton(rosenbrock, (-1.2, 1.5), 20)[-1]) < 1e-12
 # ```
 #

@@ -17,13 +17,14 @@
 # You should know modules ([tutorial 3](03_modules.ipynb)) and have met Adam ([tutorial 5](05_optimizers.ipynb)).
 
 # %%
-# Runs anywhere: this installs minihybrid where it is missing (on Colab, say), and does nothing otherwise.
+# Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("minihybrid") is None:
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"])
+    install = [sys.executable, "-m", "pip", "install", "-q", "minihybrid[plot]"]
+    subprocess.check_call(install)
 
 # %%
 from itertools import islice
@@ -65,7 +66,8 @@ plt.show()
 
 # %%
 def loss_on(model, data):
-    return mh.nn.cross_entropy(model.valid()(mh.Tensor(data.inputs)), data.targets).item()
+    scores = model.valid()(mh.Tensor(data.inputs))
+    return mh.nn.cross_entropy(scores, data.targets).item()
 
 
 def accuracy_on(model, data):
@@ -74,7 +76,7 @@ def accuracy_on(model, data):
 
 
 def fit(model, train, valid, schedule, steps=400, seed=0):
-    """The trained model, the loss of every step, and (step, validation loss) every 20 steps."""
+    """The model, the loss of every step, (step, validation loss) every 20 steps."""
     optim, losses, looks = mh.optim.Adam(), [], [(0, loss_on(model, valid))]
     batches = mh.data.DataLoader(train, 64, mh.Rng(seed)).forever()
     for step, batch in enumerate(islice(batches, steps)):
@@ -92,7 +94,10 @@ def network(*hidden, seed=0):
 
 
 model, losses, looks = fit(network(64), train, valid, mh.optim.Constant(0.01))
-print(f"training accuracy {accuracy_on(model, train):.1%}, validation accuracy {accuracy_on(model, valid):.1%}")
+print(
+    f"accuracy: training {accuracy_on(model, train):.1%},",
+    f"validation {accuracy_on(model, valid):.1%}",
+)
 
 # %% [markdown]
 # ## The learning curve
@@ -137,7 +142,10 @@ changes = {
     "hidden layer of 2": (network(2), train, 0.01),
 }
 lot = mh.Rng(1).permutation(4)
-patients = {name: fit(model, data, valid, mh.optim.Constant(lr)) for name, (model, data, lr) in changes.items()}
+patients = {
+    name: fit(model, data, valid, mh.optim.Constant(lr))
+    for name, (model, data, lr) in changes.items()
+}
 
 figure, grid = plt.subplots(2, 2, figsize=(6.4, 5))
 for place, (_, losses, looks) in zip(lot, patients.values(), strict=True):
@@ -155,7 +163,8 @@ plt.show()
 for place, name in sorted(zip(lot, patients, strict=True)):
     model, (_, data, _) = patients[name][0], changes[name]
     print(
-        f"{'ABCD'[place]}: {name:20} training {accuracy_on(model, data):4.0%}, validation {accuracy_on(model, valid):.0%}"
+        f"{'ABCD'[place]}: {name:20} training {accuracy_on(model, data):4.0%},",
+        f"validation {accuracy_on(model, valid):.0%}",
     )
 
 # %% [markdown]
@@ -180,7 +189,8 @@ for place, name in sorted(zip(lot, patients, strict=True)):
 # %%
 rates = np.geomspace(1e-5, 10, 150)
 model, optim, tried = network(64), mh.optim.Adam(), []
-for lr, batch in zip(rates, mh.data.DataLoader(train, 64, mh.Rng(0)).forever(), strict=False):
+batches = mh.data.DataLoader(train, 64, mh.Rng(0)).forever()
+for lr, batch in zip(rates, batches, strict=False):
     loss = mh.nn.cross_entropy(model(mh.Tensor(batch.inputs)), batch.targets)
     tried.append(loss.item())
     grads = mh.optim.GradientsParams.from_grads(loss.backward(), model)
@@ -197,13 +207,15 @@ print(f"the loss is lowest at {lowest:.2g}; a tenth of that is {lowest / 10:.2g}
 
 # %%
 tested = np.geomspace(1e-5, 10, 13)
-with np.errstate(over="ignore", invalid="ignore"):  # the largest explode, and are meant to
-    results = [loss_on(fit(network(64), train, valid, mh.optim.Constant(lr), steps=200)[0], valid) for lr in tested]
+results = []
+for lr in tested:
+    model, _, _ = fit(network(64), train, valid, mh.optim.Constant(lr), steps=200)
+    results.append(loss_on(model, valid))
 
 figure, axes = plt.subplots()
 axes.loglog(rates, smooth, label="during the short run")
 axes.loglog(tested, results, "o-", label="after 200 steps at that rate")
-axes.axvline(lowest / 10, color=mh.plot.INK, linestyle="--", label="a tenth of the lowest")
+axes.axvline(lowest / 10, color=mh.plot.INK, label="a tenth of the lowest")
 axes.set_ylim(0.05, 20)
 axes.set_xlabel("learning rate")
 axes.set_ylabel("loss")
@@ -227,13 +239,17 @@ plt.show()
 figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3))
 for lr in (0.003, 0.02, 0.1):
     found = {}
-    for name, schedule in {"constant": mh.optim.Constant(lr), "cosine": mh.optim.Cosine(lr, total=200)}.items():
-        runs = [fit(network(64, seed=s), train, valid, schedule, steps=200, seed=s) for s in range(3)]
+    for schedule in (mh.optim.Constant(lr), mh.optim.Cosine(lr, total=200)):
+        name = type(schedule).__name__
+        runs = [
+            fit(network(64, seed=s), train, valid, schedule, steps=200, seed=s)
+            for s in range(3)
+        ]
         found[name] = np.median([loss_on(model, valid) for model, _, _ in runs])
         if lr == 0.1:
             left.plot([schedule(step) for step in range(200)], label=name)
             mh.plot.learning_curve(right, runs[0][1])
-    print(f"from {lr}: ", ", ".join(f"{name} {loss:.3f}" for name, loss in found.items()))
+    print(f"from {lr:5}:", {name: f"{loss:.3f}" for name, loss in found.items()})
 left.set_title("learning rate")
 left.set_xlabel("step")
 left.legend()
@@ -248,17 +264,21 @@ plt.show()
 # ## How far can you trust a number?
 #
 # The validation part has 360 images. A network that reads 97 % of *all* digits correctly will sometimes get 96 % or 98
-# % of these. By how much do such counts vary? By about $\sqrt{p\,(1-p)/n}$, the *standard error*. And a different seed,
+# % of these. By how much do such counts vary? By about √(p (1 − p) / n), the *standard error*. And a different seed,
 # for the first weights and the order of the batches, gives a different network. **Predict**: how far apart are the best
 # and the worst of eight seeds?
 
 # %%
-runs = [fit(network(64, seed=s), train, valid, mh.optim.Cosine(0.02, total=300), 300, s)[0] for s in range(8)]
+cosine = mh.optim.Cosine(0.02, total=300)
+runs = []
+for s in range(8):
+    model, _, _ = fit(network(64, seed=s), train, valid, cosine, steps=300, seed=s)
+    runs.append(model)
 accuracies = np.array([accuracy_on(run, valid) for run in runs])
 p = accuracies.mean()
 print("seeds:", "  ".join(f"{a:.1%}" for a in accuracies))
 print(f"mean {p:.1%}, standard deviation over the seeds {accuracies.std(ddof=1):.1%}")
-print(f"standard error of a count of {len(valid)}: {(p * (1 - p) / len(valid)) ** 0.5:.1%}")
+print(f"standard error of one count: {(p * (1 - p) / len(valid)) ** 0.5:.1%}")
 
 # %% [markdown]
 # So if somebody changes something and gets from 96.7 % to 97.2 % on such a set with one seed, nothing has been shown.
@@ -292,12 +312,14 @@ else:
     big = mh.data.digits()
 big_train, big_valid = big.split(0.8, mh.Rng(0))
 print(
-    f"{big.name}: {len(big_train):,} images of {big.inputs.shape[1]} pixels for training, {len(big_valid):,} for validation"
+    f"{big.name}: {len(big_train):,} images of {big.inputs.shape[1]} pixels to learn,",
+    f"{len(big_valid):,} for validation",
 )
 
 # %% [markdown]
 # If there is a GPU, this network is large enough to make use of it. Data, model and optimizer are then all there;
-# nothing else changes. (On the CPU, one thread is the fastest for matrices of this size.)
+# nothing else changes. (On the CPU we ask for one thread: for small matrices, sharing the work out costs more than it
+# brings.)
 
 # %%
 try:
@@ -308,8 +330,12 @@ except mh.DeviceError:
 big_train, big_valid = big_train.to(device), big_valid.to(device)
 model = mh.nn.MLPConfig((big.inputs.shape[1], 128, 10)).init(mh.Rng(0), device)
 with threadpool_limits(1):
-    model, losses, looks = fit(model, big_train, big_valid, mh.optim.Cosine(0.003, total=1000), steps=1000)
-print(f"on {device.name}: training {accuracy_on(model, big_train):.1%}, validation {accuracy_on(model, big_valid):.1%}")
+    cosine = mh.optim.Cosine(0.003, total=1000)
+    model, losses, looks = fit(model, big_train, big_valid, cosine, steps=1000)
+print(
+    f"on {device.name}: training {accuracy_on(model, big_train):.1%},",
+    f"validation {accuracy_on(model, big_valid):.1%}",
+)
 
 figure, axes = plt.subplots()
 draw(axes, losses, looks)
@@ -386,7 +412,8 @@ plt.show()
 #     return best
 #
 #
-# stopped, to_the_end = fit_patiently(network(64), few, patience=5), patients["only 100 images"][0]
+# stopped = fit_patiently(network(64), few, patience=5)
+# to_the_end = patients["only 100 images"][0]
 # for model in (stopped, to_the_end):
 #     print(f"loss {loss_on(model, valid):.3f}, accuracy {accuracy_on(model, valid):.1%}")
 # assert loss_on(stopped, valid) < loss_on(to_the_end, valid)
@@ -405,8 +432,8 @@ plt.show()
 #
 # ```python
 # images = few.inputs.reshape(-1, 8, 8)
-# moved = [images] + [np.roll(images, shift, axis) for axis in (1, 2) for shift in (-1, 1)]
-# inputs = np.concatenate(moved).reshape(-1, 64)
+# moved = [np.roll(images, shift, axis) for axis in (1, 2) for shift in (-1, 1)]
+# inputs = np.concatenate([images, *moved]).reshape(-1, 64)
 # enlarged = mh.data.Dataset(inputs, np.tile(few.targets, 5), "moved", classes=10)
 # real, _ = train.split(500 / len(train), mh.Rng(0))
 #
@@ -432,7 +459,8 @@ plt.show()
 # ```python
 # def sgd_run(rates):
 #     model, optim, seen = network(64), mh.optim.SGD(momentum=0.9), []
-#     for lr, batch in zip(rates, mh.data.DataLoader(train, 64, mh.Rng(0)).forever(), strict=False):
+#     batches = mh.data.DataLoader(train, 64, mh.Rng(0)).forever()
+#     for lr, batch in zip(rates, batches, strict=False):
 #         loss = mh.nn.cross_entropy(model(mh.Tensor(batch.inputs)), batch.targets)
 #         seen.append(loss.item())
 #         grads = mh.optim.GradientsParams.from_grads(loss.backward(), model)
@@ -443,7 +471,9 @@ plt.show()
 # with np.errstate(all="ignore"):
 #     _, seen = sgd_run(rates)
 #     edge = rates[np.nan_to_num(mh.plot.smooth(seen, 0.8), nan=10.0).argmin()]
-#     losses = {share: loss_on(sgd_run([share * edge] * 300)[0], valid) for share in (0.01, 0.1, 1.0)}
+#     losses = {}
+#     for share in (0.01, 0.1, 1.0):
+#         losses[share] = loss_on(sgd_run([share * edge] * 300)[0], valid)
 # print(f"lowest at {edge:.2g}", losses)
 # assert losses[0.1] < losses[0.01]
 # ```

@@ -32,7 +32,9 @@ def read(source: Path) -> list[Cell]:
     for header, body in zip(parts[::2], parts[1::2], strict=True):
         body = body.strip("\n")
         if header.strip() == "[markdown]":
-            lines = [line.removeprefix("#").removeprefix(" ") for line in body.splitlines()]
+            lines = [
+                line.removeprefix("#").removeprefix(" ") for line in body.splitlines()
+            ]
             cells.append(("markdown", "\n".join(lines)))
         else:
             cells.append(("code", body))
@@ -41,8 +43,15 @@ def read(source: Path) -> list[Cell]:
 
 def solutions(markdown: str) -> list[str]:
     """The Python code in each of the folds (<details>) of a cell of text."""
-    folds = re.findall(r"^<details>$.*?^</details>$", markdown, re.DOTALL | re.MULTILINE)
-    return ["\n".join(re.findall(r"^```python\n(.*?)\n```$", fold, re.DOTALL | re.MULTILINE)) for fold in folds]
+    folds = re.findall(
+        r"^<details>$.*?^</details>$", markdown, re.DOTALL | re.MULTILINE
+    )
+    return [
+        "\n".join(
+            re.findall(r"^```python\n(.*?)\n```$", fold, re.DOTALL | re.MULTILINE)
+        )
+        for fold in folds
+    ]
 
 
 def execute(source: Path) -> dict[str, Any]:
@@ -50,17 +59,35 @@ def execute(source: Path) -> dict[str, Any]:
     import nbformat
     from nbclient import NotebookClient
 
-    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
-    cells = [make[kind](text, id=f"{i:02}") for i, (kind, text) in enumerate(read(source))]
+    make = {
+        "code": nbformat.v4.new_code_cell,
+        "markdown": nbformat.v4.new_markdown_cell,
+    }
+    cells = [
+        make[kind](text, id=f"{i:02}") for i, (kind, text) in enumerate(read(source))
+    ]
     notebook = nbformat.v4.new_notebook(cells=cells)
     # One BLAS thread gives the same sums everywhere; the kernel finds the package of this very tree.
-    search = os.pathsep.join(filter(None, (str(FOLDER.parent), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": search}
+    search = os.pathsep.join(
+        filter(None, (str(FOLDER.parent), os.environ.get("PYTHONPATH")))
+    )
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": search,
+    }
     environment.pop("MPLBACKEND", None)
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", record_timing=False
+    )
     client.execute(cwd=str(FOLDER), env=environment)
     notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "kernelspec": {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
         "language_info": {"name": "python"},
     }
     return notebook
@@ -77,20 +104,27 @@ def complaints(notebook: dict[str, Any]) -> Iterator[str]:
             text = "".join(output.get("text", "")) + "".join(data.get("text/plain", ""))
             if found := ABSOLUTE_PATH.search(text):
                 yield f"{where} holds a path: {text[found.start() : found.start() + 60]!r}"
-            sizes = [len(base64.b64decode(data.get("image/png", ""))), len("".join(data.get("image/svg+xml", "")))]
+            sizes = [
+                len(base64.b64decode(data.get("image/png", ""))),
+                len("".join(data.get("image/svg+xml", ""))),
+            ]
             if max(sizes) > PICTURE_BYTES:
                 yield f"{where} is a picture of {max(sizes):,} bytes"
 
 
 def main(numbers: list[str]) -> int:
-    chosen = [source for source in sources() if not numbers or source.name[:2] in numbers]
+    chosen = [
+        source for source in sources() if not numbers or source.name[:2] in numbers
+    ]
     failed = not chosen
     for source in chosen:
         notebook = execute(source)
         for complaint in complaints(notebook):
             failed = True
             print(f"{source.name}: {complaint}", file=sys.stderr)
-        source.with_suffix(".ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        source.with_suffix(".ipynb").write_text(
+            json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+        )
     return int(failed)
 
 
