@@ -17,8 +17,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import minihybrid
@@ -45,10 +47,12 @@ from minihybrid.train import (
     Checkpoints,
     DivergenceError,
     Learner,
+    Listener,
     ReadCheckpoints,
     RunError,
     RunFolder,
     Task,
+    TensorBoard,
     read_config,
 )
 from minihybrid.train.display import choose_display
@@ -71,6 +75,8 @@ GUARD_BATCH = 256
 """Examples that judge a prediction."""
 BESIDE_RESUME = ("--resume", "--out", "--plain", "--quiet", "--distributed")
 """Where the run is, how it is shown, and on how many processes; all else is the run's own."""
+NO_SETTINGS = ("command", "name", "out", "display", "tensorboard", "resume", "distributed")
+"""Options that say nothing about how a network is trained."""
 LARGEST_LAYER = 1_000_000
 LARGEST_NUMBER = 1e30
 """Of a rate or a norm: far beyond all sense, and within float32."""
@@ -205,14 +211,17 @@ def _train_on(device: Device, options: argparse.Namespace, ranks: Communicator, 
     where = device.name if ranks.size == 1 else f"{ranks.size} ranks on {device.name}"
     title = f"{options.dataset}, {options.trainer} trainer, {size}, {where}"
     prefix = f"{options.dataset}-{options.trainer}"
-    with (
-        RunFolder.reopen(options.out, options.name)
-        if resumes
-        else RunFolder(options.out, config, options.name, prefix) as folder,
-        choose_display(options.display, title) as display,
-    ):
+    with ExitStack() as run:
+        folder = run.enter_context(
+            RunFolder(options.out, config, options.name, prefix)
+            if stored is None
+            else RunFolder.reopen(options.out, options.name)
+        )
         sent = TrafficByPhase(ranks)
-        learner.listeners = [folder, display, sent]
+        listeners: list[Listener] = [folder, run.enter_context(choose_display(options.display, title)), sent]
+        if options.tensorboard:  # the first to hear of the end, as the folder is renamed then
+            listeners.insert(0, run.enter_context(_tensorboard(folder.writing)))
+        learner.listeners = listeners
         if options.checkpoint_every is not None:
             steps, minutes = _interval(options.checkpoint_every)
             learner.checkpoints = Checkpoints(folder.checkpoints, steps, minutes, config=config)
@@ -237,9 +246,8 @@ def _beside(learner: Learner[Any], ranks: Communicator, resumes: bool) -> int:
 
 
 def _own(options: argparse.Namespace) -> dict[str, Any]:
-    """The options that a run is made of: all but where it is, how it is shown, and on how many processes."""
-    apart = ("command", "name", "out", "display", "resume", "distributed")
-    return {name: value for name, value in vars(options).items() if name not in apart}
+    """The options that a run is made of."""
+    return {name: value for name, value in vars(options).items() if name not in NO_SETTINGS}
 
 
 def _located(resume: str, out: str) -> tuple[str, str]:
@@ -304,7 +312,24 @@ def compare(options: argparse.Namespace) -> int:
     return INTERRUPTED if found.interrupted else DONE
 
 
-COMMANDS = {"train": train, "compare": compare}
+def report(options: argparse.Namespace) -> int:
+    """Write the report of some runs as one HTML file."""
+    from minihybrid import report
+
+    path = report.write(options.run, options.out)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"kept in {path}")
+    return DONE
+
+
+COMMANDS = {"train": train, "compare": compare, "report": report}
+
+
+def _tensorboard(folder: Path) -> TensorBoard:
+    try:
+        return TensorBoard(folder / "tensorboard")
+    except ImportError as error:
+        raise UsageError(f"--tensorboard: {error}") from None
 
 
 def _device(name: str) -> Device:
@@ -343,7 +368,21 @@ def _parsers(command: str | None) -> tuple[argparse.ArgumentParser, dict[str, ar
     )
     if command == "compare":  # its choices are read from a package that other commands should not wait for
         _add_compare_options(compare)
-    return parser, {"train": train, "compare": compare}
+    report = commands.add_parser(
+        "report",
+        help="show runs as a page: curves, phases, predictions, costs",
+        description="Write one HTML file that shows a run, or compares several, and needs nothing else.",
+        epilog="Exit codes: 0 done, 2 bad input (a run that is missing or damaged).",
+        allow_abbrev=False,
+    )
+    report.add_argument("run", metavar="RUN", nargs="+", help="the folder of a run, or its name in runs/")
+    report.add_argument(
+        "--out",
+        metavar="FILE",
+        type=_file,
+        help="the file to write (default: report.html in the run's folder; for several runs, in this one)",
+    )
+    return parser, {"train": train, "compare": compare, "report": report}
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -413,6 +452,9 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=_folder, default="runs", help="the folder of all runs (default: %(default)s)"
     )
     output.add_argument("--name", help="the name of the run (default: data set, trainer and a number)")
+    output.add_argument(
+        "--tensorboard", action="store_true", help="keep the curves for TensorBoard as well, in the run's folder"
+    )
     shown = output.add_mutually_exclusive_group()
     shown.add_argument(
         "--plain", dest="display", action="store_const", const="plain", help="lines instead of a live display"
@@ -544,6 +586,12 @@ def _float(text: str) -> float:
 def _folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("'' is no folder; write . for this one.")
+    return text
+
+
+def _file(text: str) -> str:
+    if not os.path.basename(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no file; write a name such as report.html.")
     return text
 
 

@@ -259,8 +259,8 @@ plt.show()
 
 # %%
 from minihybrid.hybrid.predictors import NullConfig, Prediction
-from minihybrid.hybrid.stateful import Stateful
 from minihybrid.hybrid.verify import Unprobed
+from minihybrid.stateful import Stateful
 
 
 class Saboteur(Stateful):  # its attributes are all there is to save and to restore

@@ -646,6 +646,7 @@ class HybridTrainer(FullTrainer[M]):
             learning_rate=self._learning_rate(),
             predicted=True,
             horizon=0 if prediction is None else prediction.est_steps,
+            confidence=None if prediction is None else float(prediction.confidence),
             **rest,
         )
 

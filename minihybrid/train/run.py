@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from minihybrid.module.record import RecordError, save, sync_folder, write_whole
-from minihybrid.train.events import Ended, Evaluated, Event, Started, Stepped
-
-LONGEST_LINE = 2**16
-"""Bytes in a line of metrics.jsonl, at most."""
+from minihybrid.train.events import Ended, Event
+from minihybrid.train.logger import JsonLines, finite
 
 
 class RunError(RuntimeError):
@@ -59,10 +56,10 @@ class RunFolder:
             self._unmake()
             raise RunError(f"no run can be kept in {self._runs}: {_reason(error)}.") from None
         try:
-            self._metrics: BinaryIO = self._partial.joinpath("metrics.jsonl").open("wb")
+            self._metrics = JsonLines(self.writing / "metrics.jsonl")
             self._lock()
             # The last thing that is made: where it is, the run can be taken up.
-            write_whole(self._partial / "config.json", [json.dumps(_finite(config), indent=2).encode() + b"\n"])
+            write_whole(self.writing / "config.json", [json.dumps(finite(config), indent=2).encode() + b"\n"])
         except (OSError, RecordError) as error:
             self._unmake()
             raise self._refused(error) from None
@@ -82,15 +79,15 @@ class RunFolder:
         folder._runs, folder.name, folder._made = Path(runs), name, []
         found = _found(folder._runs, name)
         try:
-            folder._metrics = (found / "metrics.jsonl").open("r+b")
+            folder._metrics = JsonLines(found / "metrics.jsonl", goes_on=True)
         except OSError as error:
             raise folder._refused(error) from None
         try:
             folder._lock()
-            if found == folder.path and _has_ended(folder._metrics):
+            if found == folder.path and folder._metrics.ended:
                 raise RunError(f"the run {name!r} has ended; there is nothing to go on with.")
-            if found != folder._partial:
-                found.rename(folder._partial)
+            if found != folder.writing:
+                found.rename(folder.writing)
         except BaseException as error:
             folder._metrics.close()
             if isinstance(error, OSError):
@@ -106,7 +103,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Where its checkpoints are, until it ends."""
-        return self._partial / "checkpoints"
+        return self.writing / "checkpoints"
 
     @property
     def resumable(self) -> bool:
@@ -114,21 +111,22 @@ class RunFolder:
         return any(self.checkpoints.glob("step-*.safetensors"))
 
     @property
-    def _partial(self) -> Path:
+    def writing(self) -> Path:
+        """Where it is until it ends; who listens, too, may keep something there."""
         return self._runs / f".{self.name}.partial"
 
     def _claim(self, name: str) -> str:
         self.name = name
         try:
-            self._partial.mkdir()
+            self.writing.mkdir()
         except FileExistsError:
             raise RunError(
-                f"the run {name!r} is being written in {self._partial}; choose another name, or delete that folder if "
+                f"the run {name!r} is being written in {self.writing}; choose another name, or delete that folder if "
                 f"its run was killed{f' (or go on with it: --resume {name})' if self.resumable else ''}."
             ) from None
         # Looked for only now: a run of that name that ended a moment ago would be missed before the claim.
         if os.path.lexists(self.path):
-            self._partial.rmdir()
+            self.writing.rmdir()
             raise RunError(f"there is already a run {name!r} in {self._runs}; choose another name, or delete it.")
         return name
 
@@ -142,43 +140,27 @@ class RunFolder:
 
     def __call__(self, event: Event) -> None:
         """Log an event."""
-        if isinstance(event, Started) and not event.before.steps:
-            self._cut(0)  # what a run that is taken up before its first checkpoint had told
-        entry = _entry(event)
-        if entry is None:
-            return
         try:
-            self._metrics.write(json.dumps(_finite(entry), allow_nan=False).encode() + b"\n")
-            if not isinstance(event, Stepped):
-                self._metrics.flush()
+            self._metrics(event)
             if isinstance(event, Ended):
                 self._metrics.close()
-                save(event.model, self._partial / "model.safetensors")
-                self._partial.rename(self.path)
+                save(event.model, self.writing / "model.safetensors")
+                self.writing.rename(self.path)
                 sync_folder(self._runs)
         except (OSError, RecordError) as error:
             raise self._refused(error) from None
 
     def state_dict(self) -> dict[str, Any]:
-        """How far metrics.jsonl is written, in bytes, which are on the disk then."""
+        """How far metrics.jsonl is written, on the disk."""
         try:
-            self._metrics.flush()
-            os.fsync(self._metrics.fileno())
-            return {"metrics": self._metrics.tell()}
+            return self._metrics.state_dict()
         except OSError as error:
             raise self._refused(error) from None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there: what was written since is cut off. Raises ValueError if it was never written."""
-        written, there = state["metrics"], self._metrics.seek(0, os.SEEK_END)
-        if not (isinstance(written, int) and 0 <= written <= there):
-            raise ValueError(f"metrics.jsonl has {there} bytes, and was written up to {written!r}.")
-        self._cut(written)
-
-    def _cut(self, length: int) -> None:
         try:
-            self._metrics.seek(length)
-            self._metrics.truncate()
+            self._metrics.load_state_dict(state)
         except OSError as error:
             raise self._refused(error) from None
 
@@ -188,7 +170,7 @@ class RunFolder:
             import fcntl
 
             try:
-                fcntl.flock(self._metrics, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._metrics.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(f"another process is at work on the run {self.name!r}; wait until it ends.") from None
 
@@ -206,7 +188,7 @@ class RunFolder:
     def _unmake(self) -> None:
         """Remove what is not kept, and what was made to hold it."""
         if hasattr(self, "name") and not self.resumable:
-            shutil.rmtree(self._partial, ignore_errors=True)
+            shutil.rmtree(self.writing, ignore_errors=True)
         for folder in self._made:
             with contextlib.suppress(OSError):  # other runs are in it
                 folder.rmdir()
@@ -250,37 +232,5 @@ def _require_name(name: str) -> None:
         )
 
 
-def _has_ended(metrics: BinaryIO) -> bool:
-    """Whether the last line tells of an end that was no interruption."""
-    metrics.seek(max(0, metrics.seek(0, os.SEEK_END) - LONGEST_LINE))
-    last = metrics.read().rstrip(b"\n").rpartition(b"\n")[2]
-    try:
-        entry = json.loads(last)
-    except ValueError:  # cut short, as by a kill
-        return False
-    return isinstance(entry, dict) and entry.get("event") == "end" and entry.get("interrupted") is False
-
-
 def _reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
-
-
-def _entry(event: Event) -> dict[str, Any] | None:
-    if isinstance(event, Stepped):
-        result = {name: getattr(event.result, name) for name in vars(event.result)}
-        return {"event": "step", **result, "seconds": event.seconds, "cpu_seconds": event.cpu_seconds}
-    if isinstance(event, Evaluated):
-        return {"event": "evaluation", "steps": event.steps, **vars(event.evaluation)}
-    if isinstance(event, Ended):
-        summary = event.summary
-        score = None if summary.evaluation is None else vars(summary.evaluation)
-        told = {name: value for name, value in vars(summary).items() if name != "ledger"}
-        return {"event": "end", **told, "evaluation": score, **vars(summary.ledger)}
-    return None
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity; null stands for them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
