@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import io
 import json
 import math
 import os
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["trian"])
     2
     """
+    _escape_what_cannot_be_shown()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except (UsageError, DataError, DeviceError, RunError, RecordError, DivergenceError) as error:
@@ -421,6 +423,12 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names)}."
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """A folder's name may hold what the output has no signs for: that is no reason to fail after a run was kept."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _flush() -> None:
