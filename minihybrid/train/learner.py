@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from types import FrameType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -16,7 +17,7 @@ from minihybrid.data.dataset import Batch
 from minihybrid.module.module import Module
 from minihybrid.train.events import Ended, Evaluated, Event, Listener, Started, Stepped, Summary
 from minihybrid.train.metrics import Evaluation
-from minihybrid.train.step import StepResult
+from minihybrid.train.step import DivergenceError, StepResult
 
 M = TypeVar("M", bound=Module)
 M_co = TypeVar("M_co", bound=Module, covariant=True)
@@ -46,7 +47,7 @@ class Learner(Generic[M]):
     `evaluate(model)` scores the model on data that the trainer never sees. NumPy's BLAS is held to one thread, because
     the products of small networks are slower with more. Ctrl-C ends the run after the step under way, and a second one
     in the middle of it, without a last evaluation; listeners hear of the end either way. What the trainer raises goes
-    through.
+    through. Before a DivergenceError does, listeners hear of the end with the model that scored best, if any was scored.
 
     >>> import minihybrid as mh
     >>> from minihybrid.hybrid import FullTrainer, ModelWrapper, OptimizerWrapper
@@ -68,6 +69,7 @@ class Learner(Generic[M]):
     steps: int
     every: int = 100
     listeners: Sequence[Listener] = ()
+    _best: tuple[Evaluation, M] | None = field(default=None, init=False, repr=False)
 
     def run(self) -> Summary:
         """Train, and say what it came to."""
@@ -87,6 +89,10 @@ class Learner(Generic[M]):
                     raise
                 interrupt.ending = True
                 summary.evaluation = None
+            except DivergenceError as error:
+                interrupt.ending = True
+                self._end_with_the_best(summary, error)
+                raise
             summary.interrupted = summary.steps < self.steps
             self._emit(Ended(summary, self.trainer.readout()))
         return summary
@@ -109,9 +115,18 @@ class Learner(Generic[M]):
 
     def _score(self, summary: Summary) -> None:
         start, cpu_start = perf_counter(), process_time()
-        summary.evaluation = self.evaluate(self.trainer.readout())
+        model = self.trainer.readout()
+        summary.evaluation = found = self.evaluate(model)
+        if math.isfinite(found.loss) and (self._best is None or found.loss < self._best[0].loss):
+            self._best = found, model
         summary.spend("evaluate", perf_counter() - start, process_time() - cpu_start)
         self._emit(Evaluated(summary.steps, summary.evaluation))
+
+    def _end_with_the_best(self, summary: Summary, error: DivergenceError) -> None:
+        if self._best is not None:
+            summary.diverged = str(error)
+            summary.evaluation, model = self._best
+            self._emit(Ended(summary, model))
 
     def _emit(self, event: Event) -> None:
         for listener in self.listeners:

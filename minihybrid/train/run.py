@@ -24,9 +24,10 @@ class RunFolder:
 
     The folder is a listener: it logs steps, evaluations and the end to metrics.jsonl, one JSON object a line, and with
     the end it saves the model. Until then everything is in the hidden `.<name>.partial` beside it, which also keeps the
-    name for this run; leaving the `with` block without an end removes it. `name` is letters, digits, dots, dashes and
-    underscores; `prefix` instead of a name takes the first of `<prefix>-1`, `<prefix>-2`, ... that is free. Raises
-    RunError for a name that is no such name or is taken, and whenever the system refuses to write.
+    name for this run; leaving the `with` block without an end removes it, and `kept` tells whether there was one.
+    `name` is letters, digits, dots, dashes and underscores; `prefix` instead of a name takes the first of `<prefix>-1`,
+    `<prefix>-2`, ... that is free. Raises RunError for a name that is no such name or is taken, and whenever the system
+    refuses to write.
 
     >>> import minihybrid as mh, tempfile
     >>> from minihybrid.train import Ended, Summary
@@ -41,6 +42,7 @@ class RunFolder:
         self, runs: str | os.PathLike[str], config: dict[str, Any], name: str | None = None, prefix: str = "run"
     ) -> None:
         self._runs = Path(runs)
+        self.kept = False
         if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise RunError(
                 f"{name!r} cannot name a run: write up to 100 letters, digits, dots, dashes and underscores, the first "
@@ -111,6 +113,7 @@ class RunFolder:
                 self._metrics.close()
                 save(event.model, self._partial / "model.safetensors")
                 self._partial.rename(self.path)
+                self.kept = True
         except (OSError, RecordError) as error:
             raise self._refused(error) from None
 

@@ -1,6 +1,7 @@
 """The loop around a trainer."""
 
 import itertools
+import math
 import signal
 import threading
 
@@ -12,6 +13,7 @@ import minihybrid as mh
 from minihybrid.data import Batch
 from minihybrid.hybrid import FullTrainer, ModelWrapper, OptimizerWrapper
 from minihybrid.train import Ended, Evaluated, Evaluation, Learner, Started, Stepped, StepResult
+from minihybrid.train.step import DivergenceError
 
 
 class Counting:
@@ -152,3 +154,49 @@ def test_overflow_ends_in_the_trainers_sentence_without_warnings():
     ones = Batch(np.ones((4, 1), np.float32), np.ones((4, 1), np.float32))
     with pytest.raises(FloatingPointError, match=r"the loss is (inf|nan)\."):
         Learner(trainer, itertools.repeat(ones), lambda model: Evaluation(0.0), 20).run()
+
+
+class Failing(Counting):
+    """Diverges at a step; each copy that is read out is a model of its own."""
+
+    def __init__(self, at):
+        def fail():
+            raise DivergenceError("the loss is nan.")
+
+        super().__init__(at, fail)
+        self.read = []
+
+    def readout(self):
+        self.read.append(mh.nn.LinearConfig(1, 1).init(rng=mh.Rng(len(self.read))))
+        return self.read[-1]
+
+
+def test_a_run_that_diverges_ends_with_the_model_that_scored_best():
+    scores = iter([3.0, 1.0, math.nan, 2.0, 1.0])
+    trainer, events = Failing(at=6), []
+    evaluate = lambda model: Evaluation(next(scores))  # noqa: E731
+    with pytest.raises(DivergenceError, match="the loss is nan"):
+        Learner(trainer, itertools.count(), evaluate, 100, every=1, listeners=[events.append]).run()
+    end = events[-1]
+    assert type(end) is Ended and end.model is trainer.read[1]
+    assert end.summary.evaluation == Evaluation(1.0) and end.summary.diverged == "the loss is nan."
+    assert (end.summary.steps, end.summary.interrupted) == (5, False)
+
+
+@pytest.mark.parametrize("score", [None, math.nan, math.inf])
+def test_a_run_that_diverges_before_it_was_scored_has_no_end(score):
+    events = []
+    every = 100 if score is None else 1
+    with pytest.raises(DivergenceError):
+        Learner(Failing(at=3), itertools.count(), lambda model: Evaluation(score), 100, every, [events.append]).run()
+    assert not any(type(event) is Ended for event in events)
+
+
+def test_ctrl_c_waits_while_the_best_is_kept():
+    def listener(event):
+        if isinstance(event, Ended):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(DivergenceError):
+        learner(Failing(at=3), 9, every=1, listeners=[listener]).run()
