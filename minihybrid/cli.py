@@ -211,8 +211,8 @@ def _parsers(command: str | None) -> tuple[argparse.ArgumentParser, dict[str, ar
         "train",
         help="train a network on a data set and keep it in a run folder",
         description="Train a multilayer perceptron. Without options: on handwritten digits, with the hybrid trainer.",
-        epilog="Exit codes: 0 done, 2 bad input (nothing is kept), 3 diverged after a validation (the model that scored "
-        "best is kept), 130 ended by Ctrl-C (what was learned is kept).",
+        epilog="Exit codes: 0 done, 2 bad input (nothing is kept), 3 diverged after a validation (the model that "
+        "scored best is kept), 130 ended by Ctrl-C (what was learned is kept).",
         allow_abbrev=False,
     )
     _add_train_options(train)

@@ -47,7 +47,8 @@ class Learner(Generic[M]):
     `evaluate(model)` scores the model on data that the trainer never sees. NumPy's BLAS is held to one thread, because
     the products of small networks are slower with more. Ctrl-C ends the run after the step under way, and a second one
     in the middle of it, without a last evaluation; listeners hear of the end either way. What the trainer raises goes
-    through. Before a DivergenceError does, listeners hear of the end with the model that scored best, if any was scored.
+    through. Before a DivergenceError does, listeners hear of the end, with the model that scored best, if one was
+    scored.
 
     >>> import minihybrid as mh
     >>> from minihybrid.hybrid import FullTrainer, ModelWrapper, OptimizerWrapper
