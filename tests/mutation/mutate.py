@@ -7,7 +7,7 @@ comparison, another arithmetic operator, `and` for `or`, a condition turned roun
 out. Mutants are drawn by the seed, each is run against the tests of its own folder that reach its line (as `coverage`
 found them in a first run of the unchanged source), those of the file that mirrors it first, and the first test that
 fails kills it. Those that no test kills survive; `report.md` beside this file says what became of them. A mutant that
-runs for far longer than the unchanged source did counts as killed.
+keeps a test for far longer than the unchanged source did counts as killed.
 
 Everything happens in a copy of the working tree, in processes forked from one that has imported NumPy and pytest. It
 needs `coverage`, and a system that forks.
@@ -34,7 +34,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "--hypothesis-profile=mutation"]
-PATIENCE, LEAST_PATIENCE = 8, 30  # a mutant has so many times what its tests usually take, and so many seconds
+PATIENCE, LEAST_PATIENCE = 10, 20  # a test may take so many times what it takes without mutants, or so many seconds
 LARGEST = 6 << 30  # bytes that a mutant may ask for: an endless list is a kill, not the end of this machine
 
 COMPARISONS = {
@@ -245,14 +245,18 @@ def explored(copy: Path, folder: str) -> tuple[dict[str, dict[int, list[str]]], 
 class Chosen:
     """A pytest plugin: only these tests, in this order; the one that failed."""
 
-    def __init__(self, order: list[str]) -> None:
+    def __init__(self, order: list[str], times: dict[str, float]) -> None:
         self.order = {name: i for i, name in enumerate(order)}
+        self.times = times
         self.killer = ""
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = sorted(
             (item for item in items if item.nodeid in self.order), key=lambda item: self.order[item.nodeid]
         )
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        signal.alarm(int(max(LEAST_PATIENCE, PATIENCE * self.times[nodeid])))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
@@ -271,7 +275,7 @@ def order_for(mutant: Mutant, reached: dict[int, list[str]], times: dict[str, fl
     return sorted(names & times.keys(), key=lambda name: (not name.startswith(mirror), times[name]))
 
 
-def outcome(copy: Path, mutant: Mutant, order: list[str], patience: float) -> str:
+def outcome(copy: Path, mutant: Mutant, order: list[str], times: dict[str, float]) -> str:
     """What killed the mutant, or "" if nothing did."""
     if not order:
         return ""
@@ -283,7 +287,7 @@ def outcome(copy: Path, mutant: Mutant, order: list[str], patience: float) -> st
         child = os.fork()
         if not child:
             os.close(reading)
-            _run_child(copy, order, patience, writing)
+            _run_child(copy, order, times, writing)
         os.close(writing)
         with os.fdopen(reading) as pipe:
             said = pipe.read()
@@ -295,7 +299,7 @@ def outcome(copy: Path, mutant: Mutant, order: list[str], patience: float) -> st
     return said
 
 
-def _run_child(copy: Path, order: list[str], patience: float, writing: int) -> None:
+def _run_child(copy: Path, order: list[str], times: dict[str, float], writing: int) -> None:
     """Run the tests in this process, which then ends."""
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
@@ -304,10 +308,10 @@ def _run_child(copy: Path, order: list[str], patience: float, writing: int) -> N
     sys.path.insert(0, str(copy))
     sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_AS, (LARGEST, LARGEST))
-    signal.alarm(int(patience))
+    signal.alarm(LEAST_PATIENCE)  # for what is imported; each test sets its own
     import pytest
 
-    chosen = Chosen(order)
+    chosen = Chosen(order, times)
     files = list(dict.fromkeys(name.partition("::")[0] for name in order))
     try:
         code = pytest.main([*OPTIONS, *files], plugins=[chosen])
@@ -358,8 +362,7 @@ def main() -> None:
         for i, mutant in enumerate(drawn):
             entry = {**asdict(mutant), "was": (ROOT / mutant.file).read_bytes()[mutant.start : mutant.end].decode()}
             order = order_for(mutant, reached.get(mutant.file, {}), times)
-            patience = max(LEAST_PATIENCE, PATIENCE * sum(times[name] for name in order))
-            found = known.get(_identity(entry)) or outcome(tree, mutant, order, patience)
+            found = known.get(_identity(entry)) or outcome(tree, mutant, order, times)
             del entry["reach"]
             told.append({**entry, "tests": len(order), "killed_by": found})
             print(
