@@ -315,6 +315,7 @@ def a_graph_that_is_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("minihybrid.autodiff.op.as_node", lambda *parts: kept.append(Node(*parts)) or kept[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken",
     [wrong_formula, lost_contribution, steps_that_end_no_graph, graphs_that_are_not_consumed, a_graph_that_is_kept],
