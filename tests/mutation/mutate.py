@@ -35,6 +35,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "--hypothesis-profile=mutation"]
 PATIENCE, LEAST_PATIENCE = 10, 20  # a test may take so many times what it takes without mutants, or so many seconds
+LONGEST = 1800  # seconds on the clock, for a mutant that waits; the others are of the processor, which may be busy
 LARGEST = 6 << 30  # bytes that a mutant may ask for: an endless list is a kill, not the end of this machine
 
 COMPARISONS = {
@@ -256,7 +257,7 @@ class Chosen:
         )
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        signal.alarm(int(max(LEAST_PATIENCE, PATIENCE * self.times[nodeid])))
+        signal.setitimer(signal.ITIMER_PROF, max(LEAST_PATIENCE, PATIENCE * self.times[nodeid]))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
@@ -295,7 +296,8 @@ def outcome(copy: Path, mutant: Mutant, order: list[str], times: dict[str, float
     finally:
         path.write_bytes(original)
     if os.WIFSIGNALED(status):
-        return "time" if os.WTERMSIG(status) == signal.SIGALRM else f"signal {os.WTERMSIG(status)}"
+        ending = os.WTERMSIG(status)
+        return "time" if ending in (signal.SIGPROF, signal.SIGALRM) else f"signal {ending}"
     return said
 
 
@@ -308,7 +310,8 @@ def _run_child(copy: Path, order: list[str], times: dict[str, float], writing: i
     sys.path.insert(0, str(copy))
     sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_AS, (LARGEST, LARGEST))
-    signal.alarm(LEAST_PATIENCE)  # for what is imported; each test sets its own
+    signal.setitimer(signal.ITIMER_PROF, LEAST_PATIENCE)  # for what is imported; each test sets its own
+    signal.alarm(LONGEST)
     import pytest
 
     chosen = Chosen(order, times)

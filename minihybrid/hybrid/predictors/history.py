@@ -114,7 +114,7 @@ class History(Stateful):
     def _allocate(self, vector: Any) -> None:
         dtype = np.float16 if self.config.storage == "float16" else vector.dtype
         capacity = self.config.capacity
-        # Zeros, as states are saved whole, and equal runs have equal states; they are made when a page is first touched.
+        # Zeros: states are saved whole, and equal runs have equal states. A page is made when it is first touched.
         self._rows = Device.of(vector).xp.zeros((capacity, vector.size), dtype)
         self._scales = np.ones_like(vector, shape=capacity)
         self._gram = np.zeros_like(vector, np.float64, shape=(capacity, capacity))
