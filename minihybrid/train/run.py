@@ -22,12 +22,12 @@ class RunError(RuntimeError):
 class RunFolder:
     """Writes a run under a name that nobody has, and shows it under that name only when it is complete.
 
-    The folder is a listener: it logs steps, evaluations and the end to metrics.jsonl, one JSON object a line, and with
-    the end it saves the model. Until then everything is in the hidden `.<name>.partial` beside it, which also keeps the
-    name for this run; leaving the `with` block without an end removes it, and `kept` tells whether there was one.
-    `name` is letters, digits, dots, dashes and underscores; `prefix` instead of a name takes the first of `<prefix>-1`,
-    `<prefix>-2`, ... that is free. Raises RunError for a name that is no such name or is taken, and whenever the system
-    refuses to write.
+    The folder is a listener: it logs steps (see `is_logged`), evaluations and the end to metrics.jsonl, one JSON object
+    a line, and with the end it saves the model. Until then everything is in the hidden `.<name>.partial` beside it,
+    which also keeps the name for this run; leaving the `with` block without an end removes it, and `kept` tells whether
+    there was one. `name` is letters, digits, dots, dashes and underscores; `prefix` instead of a name takes the first
+    of `<prefix>-1`, `<prefix>-2`, ... that is free. Raises RunError for a name that is no such name or is taken, and
+    whenever the system refuses to write.
 
     >>> import minihybrid as mh, tempfile
     >>> from minihybrid.train import Ended, Summary
@@ -102,6 +102,8 @@ class RunFolder:
 
     def __call__(self, event: Event) -> None:
         """Log an event."""
+        if isinstance(event, Stepped) and not is_logged(event.result.step):
+            return
         entry = _entry(event)
         if entry is None:
             return
@@ -135,6 +137,17 @@ class RunFolder:
         for folder in self._made:
             with contextlib.suppress(OSError):  # other runs are in it
                 folder.rmdir()
+
+
+def is_logged(step: int) -> bool:
+    """Whether a run logs this step: all below 10,000, every tenth below 100,000, every hundredth below a million, ...
+
+    So a log grows by 9,000 lines with each digit, and the rule needs to remember nothing when a run is taken up again.
+
+    >>> [is_logged(step) for step in (7, 9_999, 10_000, 10_001, 123_400, 123_410)]
+    [True, True, True, False, True, False]
+    """
+    return step % 10 ** max(0, len(str(step)) - 4) == 0
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import minihybrid as mh
+from minihybrid import hybrid, nn, optim  # by name, for the package loads its floors late, and fuzzers at once
 from minihybrid.compare.store import Store
+from minihybrid.data import DataError, read_idx
 from minihybrid.train.run import RunError
 
 LIMIT = 2**16
@@ -45,14 +47,14 @@ def idx(content: bytes) -> None:
     """An IDX file, plain or gzipped."""
 
     def read(path: Path) -> None:
-        array = mh.data.read_idx(path, LIMIT)
+        array = read_idx(path, LIMIT)
         assert array.nbytes <= LIMIT and array.dtype.isnative
 
-    _in_a_file(content, read, mh.data.DataError)
+    _in_a_file(content, read, DataError)
 
 
-def _model() -> mh.nn.Linear:
-    return mh.nn.LinearConfig(3, 2).init(rng=mh.Rng(0))
+def _model() -> nn.Linear:
+    return nn.LinearConfig(3, 2).init(rng=mh.Rng(0))
 
 
 def safetensors(content: bytes) -> None:
@@ -77,11 +79,11 @@ def config(content: bytes) -> None:
     """A configuration as JSON; one that is read can be written, and is then read as itself."""
     text = content.decode("utf-8", "surrogateescape")
     try:
-        found = mh.nn.Config.from_json(text)
+        found = nn.Config.from_json(text)
     except ValueError as error:
         checked(error)
     else:
-        assert mh.nn.Config.from_json(found.to_json()) == found
+        assert nn.Config.from_json(found.to_json()) == found
 
 
 def runs(content: bytes) -> None:
@@ -118,9 +120,9 @@ def _safetensors_seeds() -> list[bytes]:
 
 
 def _config_seeds() -> list[bytes]:
-    rates = mh.optim.Cosine(0.1, total=10), mh.optim.Constant(0.1)
-    layers = mh.nn.LinearConfig(2, 3), mh.nn.MLPConfig((2, 3, 4)), mh.nn.DropoutConfig(0.5), mh.nn.LSTMConfig(2, 3)
-    trainers = mh.hybrid.HybridConfig.full_batch(), mh.hybrid.HybridConfig.minibatch()
+    rates = optim.Cosine(0.1, total=10), optim.Constant(0.1)
+    layers = nn.LinearConfig(2, 3), nn.MLPConfig((2, 3, 4)), nn.DropoutConfig(0.5), nn.LSTMConfig(2, 3)
+    trainers = hybrid.HybridConfig.full_batch(), hybrid.HybridConfig.minibatch()
     return [one.to_json().encode() for one in (*rates, *layers, *trainers)]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import minihybrid as mh
 from minihybrid.train import Ended, Evaluated, Evaluation, RunError, RunFolder, Started, Stepped, StepResult, Summary
+from minihybrid.train.run import is_logged
 
 
 @pytest.fixture
@@ -123,3 +124,19 @@ def test_a_system_that_refuses_is_named(tmp_path, model, monkeypatch):
     ):
         folder(Ended(Summary(), model))
     assert names(tmp_path) == []
+
+
+def test_a_long_run_logs_ever_fewer_of_its_steps(tmp_path, model):
+    with RunFolder(tmp_path, {}, name="long") as folder:
+        for step in (*range(9_995, 10_025), 99_990, 99_999, 100_000, 100_050, 100_100, 10**7):
+            folder(Stepped(StepResult(step, "full", 2.0, 0.1), seconds=0.5, cpu_seconds=0.4))
+            folder(Evaluated(step, Evaluation(0.25)))
+        folder(Ended(Summary(), model))
+    entries = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    logged = [entry["step"] for entry in entries if entry["event"] == "step"]
+    assert logged == [*range(9_995, 10_000), 10_000, 10_010, 10_020, 99_990, 100_000, 100_100, 10**7]
+    assert sum(entry["event"] == "evaluation" for entry in entries) == 36
+
+
+def test_a_million_steps_are_28000_lines():
+    assert sum(map(is_logged, range(10**6))) == 10_000 + 9_000 + 9_000
