@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "--hypothesis-profile=mutation"]
+OPTIONS = ["-q", "-x", "--no-header", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
+OPTIONS += ["--hypothesis-profile=mutation"]
 PATIENCE, LEAST_PATIENCE = 10, 20  # a test may take so many times what it takes without mutants, or so many seconds
 LONGEST = 1800  # seconds on the clock, for a mutant that waits; the others are of the processor, which may be busy
 LARGEST = 6 << 30  # bytes that a mutant may ask for: an endless list is a kill, not the end of this machine
@@ -115,7 +116,7 @@ class Changes(ast.NodeVisitor):
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if self.inside and isinstance(node, ast.Expr | ast.Assign | ast.AugAssign | ast.Raise) and not docstring:
             self.add(node, "statement left out", "pass")
-        elif self.inside and isinstance(node, ast.Return) and node.value is not None:
+        elif self.inside and isinstance(node, ast.Return) and ast.unparse(node) not in ("return", "return None"):
             self.add(node, "nothing returned", "return None")
 
     def generic_visit(self, node: ast.AST) -> None:
@@ -252,12 +253,11 @@ class Chosen:
         self.killer = ""
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = sorted(
-            (item for item in items if item.nodeid in self.order), key=lambda item: self.order[item.nodeid]
-        )
+        wanted = [item for item in items if item.nodeid in self.order or item.nodeid not in self.times]
+        items[:] = sorted(wanted, key=lambda item: self.order.get(item.nodeid, -1))  # new ones may reach every line
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        signal.setitimer(signal.ITIMER_PROF, max(LEAST_PATIENCE, PATIENCE * self.times[nodeid]))
+        signal.setitimer(signal.ITIMER_PROF, max(LEAST_PATIENCE, PATIENCE * self.times.get(nodeid, 0.0)))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
@@ -276,10 +276,8 @@ def order_for(mutant: Mutant, reached: dict[int, list[str]], times: dict[str, fl
     return sorted(names & times.keys(), key=lambda name: (not name.startswith(mirror), times[name]))
 
 
-def outcome(copy: Path, mutant: Mutant, order: list[str], times: dict[str, float]) -> str:
+def outcome(copy: Path, folder: str, mutant: Mutant, order: list[str], times: dict[str, float]) -> str:
     """What killed the mutant, or "" if nothing did."""
-    if not order:
-        return ""
     path = copy / mutant.file
     original = path.read_bytes()
     reading, writing = os.pipe()
@@ -288,7 +286,7 @@ def outcome(copy: Path, mutant: Mutant, order: list[str], times: dict[str, float
         child = os.fork()
         if not child:
             os.close(reading)
-            _run_child(copy, order, times, writing)
+            _run_child(copy, folder, order, times, writing)
         os.close(writing)
         with os.fdopen(reading) as pipe:
             said = pipe.read()
@@ -301,7 +299,7 @@ def outcome(copy: Path, mutant: Mutant, order: list[str], times: dict[str, float
     return said
 
 
-def _run_child(copy: Path, order: list[str], times: dict[str, float], writing: int) -> None:
+def _run_child(copy: Path, folder: str, order: list[str], times: dict[str, float], writing: int) -> None:
     """Run the tests in this process, which then ends."""
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
@@ -315,9 +313,8 @@ def _run_child(copy: Path, order: list[str], times: dict[str, float], writing: i
     import pytest
 
     chosen = Chosen(order, times)
-    files = list(dict.fromkeys(name.partition("::")[0] for name in order))
     try:
-        code = pytest.main([*OPTIONS, *files], plugins=[chosen])
+        code = pytest.main([*OPTIONS, *tests_of(folder)], plugins=[chosen])
         said = "" if code == 0 else chosen.killer or f"pytest ended with {int(code)}"
     except BaseException as error:
         said = f"{type(error).__name__} before any test"
@@ -343,6 +340,7 @@ def main() -> None:
     parser.add_argument("folder", choices=("autodiff", "hybrid"))
     parser.add_argument("--count", type=int, default=300, help="mutants to draw (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="of the draw (default: %(default)s)")
+    parser.add_argument("--explored", type=Path, help="a file that keeps which tests reach which lines, for next time")
     parser.add_argument("--survivors", action="store_true", help="only those that survived last time, after new tests")
     options = parser.parse_args()
 
@@ -353,19 +351,24 @@ def main() -> None:
     known = {_identity(entry): entry["killed_by"] for entry in before if entry["killed_by"]}
     for tree in copied():
         start = time.perf_counter()
-        reached, times = explored(tree, options.folder)
+        if options.explored and options.explored.exists():
+            reached, times = json.loads(options.explored.read_text())
+        else:
+            reached, times = explored(tree, options.folder)
+        if options.explored:
+            options.explored.write_text(json.dumps([reached, times]))
         print(
             f"{len(times)} tests in {sum(times.values()):.0f} s, {time.perf_counter() - start:.0f} s traced", flush=True
         )
         import numpy
-        import pytest  # noqa: F401  so that a fork has them at once
+        import pytest
 
-        assert numpy.ones(1)
+        assert numpy.ones(1).any() and pytest.main  # so that a fork has them at once
         told: list[dict[str, Any]] = []
         for i, mutant in enumerate(drawn):
             entry = {**asdict(mutant), "was": (ROOT / mutant.file).read_bytes()[mutant.start : mutant.end].decode()}
-            order = order_for(mutant, reached.get(mutant.file, {}), times)
-            found = known.get(_identity(entry)) or outcome(tree, mutant, order, times)
+            order = order_for(mutant, {int(line): names for line, names in reached.get(mutant.file, {}).items()}, times)
+            found = known.get(_identity(entry)) or outcome(tree, options.folder, mutant, order, times)
             del entry["reach"]
             told.append({**entry, "tests": len(order), "killed_by": found})
             print(
