@@ -376,7 +376,8 @@ def main() -> None:
             )
             killed = sum(bool(entry["killed_by"]) for entry in told)
             summary = {"folder": options.folder, "seed": options.seed, "drawn": len(told), "killed": killed}
-            results.write_text(json.dumps({**summary, "mutants": told}, indent=1) + "\n")
+            lines = ",\n".join(json.dumps(entry) for entry in told)
+            results.write_text(f'{{"summary": {json.dumps(summary)},\n"mutants": [\n{lines}\n]}}\n')
         print(f"{killed} of {len(told)} killed, in {time.perf_counter() - start:.0f} s")
 
 
