@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
+import sys
 from typing import Any, ClassVar, dataclass_transform
+
+from minihybrid import strict_json
 
 
 @dataclass_transform(frozen_default=True)
@@ -53,12 +55,15 @@ class Config:
         configuration refuses.
         """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
+            data = strict_json.parse(text)
+        except ValueError as error:
             raise ValueError(f"a configuration is written as JSON, and this is none: {error}.") from None
         if not isinstance(data, dict):
             raise ValueError(f"a configuration is a JSON object with a field 'type', not {text[:40]!r}.")
-        return _built(data)
+        try:
+            return _built(data)
+        except RecursionError:
+            raise ValueError("a configuration is nested more deeply than any that to_json wrote.") from None
 
 
 def _plain(value: Any) -> Any:
@@ -95,12 +100,12 @@ def _built(value: Any) -> Any:
     try:
         return kind(**fields)
     except TypeError as error:
-        raise ValueError(f"{name}: {error}.") from None
+        raise ValueError(f"{name}: {str(error).removeprefix(f'{name}: ').rstrip('.')}.") from None
 
 
 def is_number(value: Any) -> bool:
     """Whether a setting is a finite number (a boolean is none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def is_count(value: Any, least: int) -> bool:

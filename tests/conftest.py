@@ -13,6 +13,7 @@ from tests.cuda import nvrtc
 COMMON = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("dev", max_examples=25, **COMMON)
 hypothesis.settings.register_profile("ci", max_examples=100, derandomize=True, **COMMON)
+hypothesis.settings.register_profile("mutation", max_examples=25, derandomize=True, **COMMON)
 hypothesis.settings.register_profile("nightly", max_examples=2000, **COMMON)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 

@@ -9,14 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from minihybrid import strict_json
 from minihybrid.compare.race import Entry, Point, Run
+from minihybrid.train.run import RunError
 
 
 class Store:
     """The file `runs.jsonl` in a folder, which is made if it is not there.
 
     A run is found again by its entry and its `settings`, a text that stands for all else that determines it. What a
-    killed process left half written is dropped.
+    killed process left half written is dropped. Raises RunError for a line that is whole, but no run.
 
     >>> import tempfile
     >>> entry = Entry("full-batch/xor", "adam", seed=0, lr=0.01, budget=100)
@@ -41,11 +43,21 @@ class Store:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                told = json.loads(line)
-                run = Run(Entry(**told["entry"]), tuple(Point(*point) for point in told["curve"]), told["diverged"])
-                self._runs[_key(run.entry, told["settings"])] = run
+                run, settings = self._told(line)
+                self._runs[_key(run.entry, settings)] = run
                 whole += len(line)
             file.truncate(whole)
+
+    def _told(self, line: bytes) -> tuple[Run, str]:
+        try:
+            told = strict_json.parse(line)
+            curve = tuple(Point(*point) for point in told["curve"])
+            return Run(Entry(**told["entry"]), curve, told["diverged"]), told["settings"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(
+                f"the line {strict_json.shortened(line.decode(errors='replace'))} in {self.path} is no finished run "
+                f"({str(error).rstrip('.')}); take it out, or keep the comparison in another folder."
+            ) from None
 
     def find(self, entry: Entry, settings: str) -> Run | None:
         """The run, if it is done."""

@@ -7,6 +7,7 @@ of dimensions, each dimension as a big-endian 32-bit integer, then the values, b
 import gzip
 import math
 import os
+import stat
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -20,6 +21,8 @@ __all__ = ["MAX_BYTES", "read_idx"]
 
 MAX_BYTES = 2**30
 """What a file may unpack to unless the caller allows more; MNIST's largest has 47 MB."""
+MOST_PACKED = 1032
+"""How many bytes one byte of a gzip file can become: two bits of deflate (RFC 1951) stand for 258 bytes at most."""
 
 _DTYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype("u1"),
@@ -30,13 +33,16 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     0x0E: np.dtype(">f8"),
 }
 _MAX_DIMS = 8
+_CHUNK = 2**20
 
 
 def read_idx(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     """The array in an IDX file, gzipped or plain, in the byte order of this machine.
 
-    The size that the header declares is held against `max_bytes` before anything is read. Raises `DataError`, which
-    names the file, if it cannot be read, is no IDX file, declares too much, or holds less or more than it declares.
+    The size that the header declares is held against `max_bytes`, and against the size of the file, before any memory
+    is asked for, and that much (for values of several bytes, twice that much) is all that is needed. Raises
+    `DataError`, which names the file, if it cannot be read, is no IDX file, declares too much, or holds less or more
+    than it declares.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -47,19 +53,26 @@ def read_idx(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArra
     """
     path = Path(path)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would be to wait for whoever writes to it
+            raise DataError(f"{path} cannot be read: it is no file")
         with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             # Told by its first bytes, not by its name: browsers unpack files and leave the .gz in place.
-            gzipped = file.peek(2)[:2] == b"\x1f\x8b"
-            return _parse(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if gzipped else file, path, max_bytes)
+            if file.peek(2)[:2] == b"\x1f\x8b":
+                return _parse(cast(BinaryIO, gzip.GzipFile(fileobj=file)), path, size * MOST_PACKED, max_bytes)
+            return _parse(file, path, size, max_bytes)
     except DataError:
         raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"the gzip file {path} is damaged or cut short ({error}): fetch it again") from None
     except OSError as error:
         raise DataError(f"the file {path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # a path with a null character
+        raise DataError(f"the file {str(path)!r} cannot be read: {error}") from None
 
 
-def _parse(stream: BinaryIO, path: Path, max_bytes: int) -> NDArray[Any]:
+def _parse(stream: BinaryIO, path: Path, most: int, max_bytes: int) -> NDArray[Any]:
+    """The array in a stream, which cannot hold more than `most` bytes and may not more than `max_bytes`."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 1 <= magic[3] <= _MAX_DIMS:
         raise DataError(
@@ -77,11 +90,29 @@ def _parse(stream: BinaryIO, path: Path, max_bytes: int) -> NDArray[Any]:
             f"the file {path} declares {dtype.name} {list(shape)}, {declared} bytes, above the limit of {max_bytes}: "
             "it is damaged, or the limit must be raised"
         )
-    values = stream.read(declared + 1)
-    if len(values) != declared:
-        holds = f"only {len(values)}" if len(values) < declared else "more"
+    if declared > most:  # asked of the stream, so many bytes would take so much memory, also where there are few
+        raise DataError(
+            f"the file {path} declares {dtype.name} {list(shape)}, {declared} bytes of values, which a file of its "
+            "size cannot hold: fetch it again"
+        )
+    values = np.empty(declared, np.uint8)
+    read = _fill(values, stream)
+    if read < declared or stream.read(1):  # at its end a gzip file is checked
+        holds = f"only {read}" if read < declared else "more"
         raise DataError(
             f"the file {path} declares {dtype.name} {list(shape)}, {declared} bytes of values, but holds {holds}: "
             "fetch it again"
         )
-    return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    try:
+        return values.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    except ValueError:  # nothing, times sizes that no array can have
+        raise DataError(f"the file {path} declares {dtype.name} {list(shape)}, which no array can be") from None
+
+
+def _fill(values: NDArray[np.uint8], stream: BinaryIO) -> int:
+    """Read into an array until it is full or the stream ends; the number of bytes read."""
+    done = 0
+    while chunk := stream.read(min(_CHUNK, len(values) - done)):
+        values[done : done + len(chunk)] = np.frombuffer(chunk, np.uint8)
+        done += len(chunk)
+    return done

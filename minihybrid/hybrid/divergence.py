@@ -31,6 +31,7 @@ class DivergenceLimits(Config):
     row the last, and each that follows it, is critical.
 
     Means and variance are exponential with decay `ema`, and nothing is held against them before `baseline` real steps.
+    A loss that is the very same for as many steps is a caution.
 
     >>> DivergenceLimits(loss_sigma=0)
     Traceback (most recent call last):
@@ -98,6 +99,7 @@ class Trouble(StrEnum):
     OSCILLATION = "oscillation"
     GROWTH = "parameter growth"
     PREDICTION = "prediction error"
+    STANDSTILL = "standstill"
 
 
 @savable
@@ -132,6 +134,7 @@ class DivergenceWatch(Stateful):
         self.last_loss = self.last_move = 0.0
         self.turning = 0.0  # the share of recent steps at which the loss turned
         self.swing = self.swing_mean = 0.0  # how far it moved in a step, recently and on average
+        self.still = 0  # steps in a row at which it did not move at all
 
     @property
     def loss_sigma(self) -> float:
@@ -168,7 +171,7 @@ class DivergenceWatch(Stateful):
         verdict = self.judge(loss, gradient_norm)
         if verdict.trouble is not Trouble.NOT_FINITE:
             self._learn(loss, gradient_norm)
-            verdict = _worse(verdict, self._of_swings())
+            verdict = _worse(_worse(verdict, self._of_swings()), self._of_stillness())
             if parameter_norm is not None:
                 verdict = _worse(verdict, self._of_parameters(parameter_norm))
             if prediction_error is not None:
@@ -186,6 +189,7 @@ class DivergenceWatch(Stateful):
         if judged and self.gradient_mean:
             gradient_norm = min(gradient_norm, self.config.gradient_explosion * self.gradient_mean)
         move = loss - self.last_loss if self.steps else 0.0
+        self.still = self.still + 1 if self.steps and not move else 0
         self.steps += 1
         weight = max(1 - self.config.ema, 1 / self.steps)  # a plain mean until the exponential one is warm
         difference = loss - self.loss_mean
@@ -232,6 +236,15 @@ class DivergenceWatch(Stateful):
             Trouble.OSCILLATION,
             f"the loss turns at {self.turning:.0%} of the steps and swings {self.swing / self.swing_mean:.3g} times as "
             f"far as on average; the limits are {limits.oscillation_caution:.0%} and {limits.oscillation_growth:g}.",
+        )
+
+    def _of_stillness(self) -> Verdict:
+        if self.still < self.config.baseline:
+            return HEALTHY
+        return Verdict(
+            Level.CAUTION,
+            Trouble.STANDSTILL,
+            f"the loss has not moved from {self.last_loss:.4g} for {self.still} steps: training does not change it.",
         )
 
     def _of_parameters(self, norm: float) -> Verdict:

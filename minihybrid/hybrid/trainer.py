@@ -368,7 +368,8 @@ class HybridTrainer(FullTrainer[M]):
         if not caught_up:  # the loss is one of weights that are gone
             return self._result(str(self._acting), loss, self.optimizer_wrapper.learning_rate()), False
         if trial is not None and refused:
-            return self._refuse(trial, float(loss), take_back=trial.cuts == MOST_CUTS), False
+            why = "" if math.isfinite(loss) else f"the loss is {float(loss)}."
+            return self._refuse(trial, float(loss), why, take_back=trial.cuts == MOST_CUTS), False
         norm = self._backward() if may_be_finite(loss) else math.nan
         if not may_be_finite(norm):
             return self._not_finite(trial, float(loss), float(norm)), False
@@ -694,8 +695,11 @@ class HybridTrainer(FullTrainer[M]):
         self._set_knobs()
         self._as_it_was = self._position, None  # an error of the step itself does not put it on trial again
 
-    def _refuse(self, trial: Trial, loss: float, take_back: bool) -> StepResult:
-        """Shorten what the loss is higher after, or take a jump back that was shortened often enough."""
+    def _refuse(self, trial: Trial, loss: float, why: str, take_back: bool) -> StepResult:
+        """Shorten what the loss is higher after, or take a jump back that was shortened often enough.
+
+        `why` is noted; that the loss has risen goes without saying.
+        """
         self.model_wrapper.cancel()
         if take_back:
             self.model_wrapper.restore(trial.before)
@@ -706,15 +710,19 @@ class HybridTrainer(FullTrainer[M]):
             self.model_wrapper.move(trial.start - self.model_wrapper.weights, 1 - 1 / self.config.trust.cut)
             self._on_trial = replace(trial, cuts=trial.cuts + 1)
             self._position = self.controller.shortened(self._position, jump=trial.before is not None)
-        learning_rate = self._learning_rate()
-        return self._result(str(self._acting), loss, learning_rate, rolled_back=take_back, shortened=not take_back)
+        learning_rate, what = self._learning_rate(), "step" if trial.before is None else "jump"
+        done = "taken back" if take_back else "shortened"
+        note = f"the last {what} was {done}: {why}" if why else ""
+        return self._result(
+            str(self._acting), loss, learning_rate, rolled_back=take_back, shortened=not take_back, note=note
+        )
 
     # Trouble
 
     def _not_finite(self, trial: Trial | None, loss: float, norm: float) -> StepResult:
         """A step was tried, and cannot be made: a jump before it is taken back, or the policy is asked."""
         if trial is not None and trial.before is not None:
-            return self._refuse(trial, loss, take_back=True)
+            return self._refuse(trial, loss, self.watch.judge(loss, norm).reason, take_back=True)
         self.model_wrapper.cancel()
         self.verdict = verdict = self.watch.observe(loss, norm)
         result = self._result(str(self._acting), loss, self._learning_rate())

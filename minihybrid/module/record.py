@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from minihybrid.module.header import require_header
 from minihybrid.module.module import changed, pack
 
 if TYPE_CHECKING:
@@ -144,15 +145,27 @@ def load(model: M, path: str | Path) -> tuple[M, LoadReport]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The arrays of a safetensors file by name; raises RecordError if there is no whole one."""
+    """The arrays of a safetensors file by name; raises RecordError if there is no whole one.
+
+    What the header declares is held against the size of the file, and limits, before the arrays are read.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
     try:
-        return from_bytes(path.read_bytes())
+        if path.exists() and not path.is_file():  # to open a pipe would be to wait for whoever writes to it
+            raise RecordError(f"{path} cannot be read: it is no file.")
+        with path.open("rb") as file:
+            require_header(file)
+            file.seek(0)
+            return from_bytes(file.read())
+    except RecordError:
+        raise
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (TypeError, AttributeError, KeyError) as error:
         raise RecordError(f"{path} holds numbers that NumPy cannot ({error}); save them as float32.") from None
     except (SafetensorError, ValueError) as error:
-        raise RecordError(f"{path} is no whole safetensors file ({error}); save it again with mh.save.") from None
+        # The library quotes the file, with its line breaks and whatever else a terminal would obey.
+        why = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split()).rstrip(".")
+        raise RecordError(f"{path} is no whole safetensors file ({why}); save it again with mh.save.") from None

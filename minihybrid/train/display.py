@@ -54,6 +54,11 @@ def choose_display(kind: str, title: str, stream: TextIO | None = None) -> Displ
     return Plain(title, stream)
 
 
+def _early(summary: Summary) -> str:
+    why = "interrupted" if summary.interrupted else "diverged" if summary.diverged else ""
+    return f" of {summary.planned:,}, {why}" if why else ""
+
+
 def summary_rows(summary: Summary) -> list[tuple[str, str]]:
     """The closing table: what was reached, and what it cost."""
     ledger, rows = summary.ledger, list[tuple[str, str]]()
@@ -63,7 +68,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, str]]:
         rows.append(("validation loss", f"{summary.evaluation.loss:.5f}"))
     return [
         *rows,
-        ("steps", f"{summary.steps:,}" + (f" of {summary.planned:,}, interrupted" if summary.interrupted else "")),
+        ("steps", f"{summary.steps:,}" + _early(summary)),
         ("backward passes", f"{ledger.backward_passes:,}"),
         ("forward probes", f"{ledger.forward_probes:,}"),
         ("predictions tried", f"{ledger.predictions_tried:,}"),

@@ -33,11 +33,16 @@ class Evaluated:
 @savable
 @dataclass
 class Summary:
-    """What a run came to. `seconds` and `cpu_seconds` are by phase, with the evaluations under "evaluate"."""
+    """What a run came to. `seconds` and `cpu_seconds` are by phase, with the evaluations under "evaluate".
+
+    `diverged` is the sentence that a run ended with whose numbers were not finite any more; its evaluation is then the
+    best that there was.
+    """
 
     steps: int = 0
     planned: int = 0
     interrupted: bool = False
+    diverged: str = ""
     evaluation: Evaluation | None = None
     ledger: Ledger = field(default_factory=Ledger)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -69,7 +74,10 @@ class Started:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run is over, as planned or because it was interrupted; the model is to be read."""
+    """The run is over, as planned or because it was interrupted; the model is to be read.
+
+    Where it diverged, it is the model that scored best on the validation set.
+    """
 
     summary: Summary
     model: Module

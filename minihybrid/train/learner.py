@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from minihybrid.train.checkpoints import Checkpoints
 from minihybrid.train.events import Ended, Evaluated, Event, Listener, Started, Stepped, Summary
 from minihybrid.train.metrics import Evaluation
 from minihybrid.train.reading import BLOCK
-from minihybrid.train.step import StepResult
+from minihybrid.train.step import DivergenceError, StepResult
 
 M = TypeVar("M", bound=Module)
 M_co = TypeVar("M_co", bound=Module, covariant=True)
@@ -56,7 +57,8 @@ class Learner(Generic[M]):
     the products of small networks are slower with more. Ctrl-C ends the run after the step under way, and a second one
     in the middle of it, without a last evaluation; SIGTERM does what the first does. Listeners hear of the end either
     way. What the trainer raises goes through. Where the numbers of a step are still on a GPU, listeners hear of up to
-    16 steps at a time.
+    16 steps at a time. Before a DivergenceError goes through, they hear of the end, with the model that scored best, if
+    one was scored.
 
     With `checkpoints`, the state of all that the run depends on is saved now and then, and at the end, however it ends:
     the trainer's, that of `batches`, and those of listeners that have one. `resume` then goes on in another process,
@@ -103,6 +105,7 @@ class Learner(Generic[M]):
     checkpoints: Checkpoints | None = None
     agree: Callable[[bool], bool] = bool
     _held: list[Event] = field(default_factory=list, init=False, repr=False)
+    _best: tuple[Evaluation, M] | None = field(default=None, init=False, repr=False)
 
     def run(self) -> Summary:
         """Train, and say what it came to. Raises CheckpointError if the folder of checkpoints is another run's."""
@@ -156,6 +159,10 @@ class Learner(Generic[M]):
                     raise
                 interrupt.ending = True
                 summary.evaluation = None
+            except DivergenceError as error:
+                interrupt.ending = True
+                self._end_with_the_best(summary, error)
+                raise
             summary.interrupted = summary.steps < self.steps
             self._emit(Ended(summary, self.trainer.readout()))
         return summary
@@ -183,7 +190,10 @@ class Learner(Generic[M]):
 
     def _score(self, summary: Summary) -> None:
         start, cpu_start = perf_counter(), process_time()
-        summary.evaluation = self.evaluate(self.trainer.readout())
+        model = self.trainer.readout()
+        summary.evaluation = found = self.evaluate(model)
+        if math.isfinite(found.loss) and (self._best is None or found.loss < self._best[0].loss):
+            self._best = found, model
         summary.spend("evaluate", perf_counter() - start, process_time() - cpu_start)
         self._scored_at = summary.steps
         self._emit(Evaluated(summary.steps, summary.evaluation))
@@ -211,6 +221,12 @@ class Learner(Generic[M]):
                 )
         listening = [listener for listener in self.listeners if hasattr(listener, "state_dict")]
         return parts | {f"{LISTENER} {i}": listener for i, listener in enumerate(listening)}
+
+    def _end_with_the_best(self, summary: Summary, error: DivergenceError) -> None:
+        if self._best is not None:
+            summary.diverged = str(error)
+            summary.evaluation, model = self._best
+            self._emit(Ended(summary, model))
 
     def _emit(self, event: Event) -> None:
         """Tell the listeners; of steps whose numbers are still on a GPU together with those that follow."""

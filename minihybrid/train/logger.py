@@ -35,7 +35,7 @@ class MetricLogger(Protocol):
 
 
 class JsonLines:
-    """Steps, evaluations and the end of a run, one JSON object a line; null stands for what is not finite.
+    """Steps (see `is_logged`), evaluations and the end of a run, one JSON object a line; null is what is not finite.
 
     A file of this name is written anew, unless the run `goes_on`: then what is there stays, but for what a
     `load_state_dict` or a new beginning cuts off. What the system says if it cannot be written goes through (OSError).
@@ -55,7 +55,8 @@ class JsonLines:
         """Write an event as a line."""
         if isinstance(event, Started) and not event.before.steps:
             self._cut(0)  # what a run that is taken up before its first checkpoint had told
-        entry = _entry(event)
+        thinned = isinstance(event, Stepped) and not is_logged(event.result.step)
+        entry = None if thinned else _entry(event)
         if entry is not None:
             self._file.write(json.dumps(finite(entry), allow_nan=False).encode() + b"\n")
             if not isinstance(event, Stepped):
@@ -145,6 +146,17 @@ class TensorBoard:
 
     def __exit__(self, *exception: Any) -> None:
         self._writer.close()
+
+
+def is_logged(step: int) -> bool:
+    """Whether a run logs this step: all below 10,000, every tenth below 100,000, every hundredth below a million, ...
+
+    So a log grows by 9,000 lines with each digit, and the rule needs to remember nothing when a run is taken up again.
+
+    >>> [is_logged(step) for step in (7, 9_999, 10_000, 10_001, 123_400, 123_410)]
+    [True, True, True, False, True, False]
+    """
+    return step % int(10 ** max(0, len(str(step)) - 4)) == 0
 
 
 def _entry(event: Event) -> dict[str, Any] | None:

@@ -22,13 +22,13 @@ class RunError(RuntimeError):
 class RunFolder:
     """Writes a run under a name that nobody has, and shows it under that name only when it is complete.
 
-    The folder is a listener: it logs steps, evaluations and the end to metrics.jsonl, one JSON object a line, and with
-    the end it saves the model. Until then everything is in the hidden `.<name>.partial` beside it, which also keeps the
-    name for this run; leaving the `with` block without an end removes it, unless there are checkpoints in it
-    (`checkpoints` is the folder for them): then `reopen` can take the run up again, also one that was killed. `name` is
-    letters, digits, dots, dashes and underscores; `prefix` instead of a name takes the first of `<prefix>-1`,
-    `<prefix>-2`, ... that is free. Raises RunError for a name that is no such name or is taken, and whenever the system
-    refuses to write.
+    The folder is a listener: it logs steps, evaluations and the end to metrics.jsonl (see `JsonLines`), and with the
+    end it saves the model; `kept` tells whether there was one. Until then everything is in the hidden `.<name>.partial`
+    beside it, which also keeps the name for this run; leaving the `with` block without an end removes it, unless there
+    are checkpoints in it (`checkpoints` is the folder for them): then `reopen` can take the run up again, also one that
+    was killed. `name` is letters, digits, dots, dashes and underscores; `prefix` instead of a name takes the first of
+    `<prefix>-1`, `<prefix>-2`, ... that is free. Raises RunError for a name that is no such name or is taken, and
+    whenever the system refuses to write.
 
     >>> import minihybrid as mh, tempfile
     >>> from minihybrid.train import Ended, Summary
@@ -43,6 +43,7 @@ class RunFolder:
         self, runs: str | os.PathLike[str], config: dict[str, Any], name: str | None = None, prefix: str = "run"
     ) -> None:
         self._runs = Path(runs)
+        self.kept = False
         if name is not None:
             _require_name(name)
         self._made: list[Path] = []  # the folders made for this run alone, the innermost first
@@ -76,7 +77,7 @@ class RunFolder:
         """
         _require_name(name)
         folder = object.__new__(cls)
-        folder._runs, folder.name, folder._made = Path(runs), name, []
+        folder._runs, folder.name, folder._made, folder.kept = Path(runs), name, [], False
         found = _found(folder._runs, name)
         try:
             folder._metrics = JsonLines(found / "metrics.jsonl", goes_on=True)
@@ -147,6 +148,7 @@ class RunFolder:
                 save(event.model, self.writing / "model.safetensors")
                 self.writing.rename(self.path)
                 sync_folder(self._runs)
+                self.kept = True
         except (OSError, RecordError) as error:
             raise self._refused(error) from None
 

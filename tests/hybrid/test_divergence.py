@@ -119,13 +119,13 @@ def test_on_a_plateau_a_tiny_rise_is_healthy_and_a_large_one_is_not():
 
 def test_numbers_that_were_zero_do_not_alarm_for_ever():
     watch = DivergenceWatch()
-    levels = [watch.observe(float(t >= 300), float(t >= 300)).level for t in range(600)]
+    levels = [watch.observe((t >= 300) * (1 + t % 2 / 1000), float(t >= 300)).level for t in range(600)]
     assert set(levels[500:]) == {Level.HEALTHY}
 
 
 def test_a_loss_that_falls_ever_faster_is_healthy():
     watch = DivergenceWatch()
-    assert all(watch.observe(-(1.05 ** max(0, t - 60)), 1.0).level is Level.HEALTHY for t in range(140))
+    assert all(watch.observe(-(1.05 ** max(0.001 * t, t - 60)), 1.0).level is Level.HEALTHY for t in range(140))
 
 
 def test_noise_that_grows_louder_is_no_more_than_a_caution():
@@ -158,7 +158,9 @@ def test_a_parameter_norm_is_held_against_nothing_before_the_baseline():
 
 def test_parameters_that_grow_from_zero_on_a_line_are_healthy():
     watch = DivergenceWatch()
-    assert all(watch.observe(1.0, 1.0, parameter_norm=float(t)).level is Level.HEALTHY for t in range(300))
+    assert all(
+        watch.observe(1.0 + t % 2 / 1000, 1.0, parameter_norm=float(t)).level is Level.HEALTHY for t in range(300)
+    )
 
 
 def test_a_prediction_is_judged_by_its_relative_error(watch):
@@ -205,3 +207,15 @@ def test_limits_that_make_no_sense_are_refused(setting, value, expected):
 def test_limits_are_written_as_json_and_read_back():
     limits = DivergenceLimits(loss_sigma=2.2, warnings=5)
     assert Config.from_json(limits.to_json()) == limits
+
+
+def test_a_loss_that_does_not_move_at_all_is_a_caution_until_it_moves():
+    watch = DivergenceWatch(DivergenceLimits(baseline=10))
+    levels = [watch.observe(0.5, 0.0).level for _ in range(10)]
+    assert set(levels) == {Level.HEALTHY}, "ten losses are nine moves"
+    for moves in (10, 11):
+        verdict = watch.observe(0.5, 0.0)
+        assert (verdict.level, verdict.trouble) == (Level.CAUTION, Trouble.STANDSTILL)
+        assert verdict.reason == f"the loss has not moved from 0.5 for {moves} steps: training does not change it."
+    assert watch.observe(0.499, 0.0).level is Level.HEALTHY and watch.still == 0
+    assert watch.observe(0.499, 0.0).level is Level.HEALTHY

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from minihybrid.train import Ended, Evaluated, Evaluation, Started, Stepped, StepResult, Summary
-from minihybrid.train.display import Live, Plain, Quiet, choose_display
+from minihybrid.train.display import Live, Plain, Quiet, choose_display, summary_rows
 
 
 class Terminal(io.StringIO):
@@ -125,3 +125,11 @@ def test_what_is_chosen(monkeypatch):
     assert type(choose_display("live", "t", ascii_only)) is Plain
     monkeypatch.setenv("TERM", "dumb")
     assert type(choose_display("live", "t", Terminal())) is Plain
+
+
+@pytest.mark.parametrize(
+    ("ending", "row"),
+    [({}, "3"), ({"interrupted": True}, "3 of 9, interrupted"), ({"diverged": "x"}, "3 of 9, diverged")],
+)
+def test_the_closing_table_says_why_a_run_ended_early(ending, row):
+    assert ("steps", row) in summary_rows(Summary(steps=3, planned=9, **ending))

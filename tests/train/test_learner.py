@@ -1,6 +1,7 @@
 """The loop around a trainer."""
 
 import itertools
+import math
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from minihybrid.train import (
     StepResult,
     evaluate,
 )
+from minihybrid.train.step import DivergenceError
 
 
 class Counting:
@@ -388,3 +390,49 @@ def test_another_process_goes_on_to_the_bit(tmp_path):
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert bytes.fromhex(done.stdout) == whole()[0]
+
+
+class Failing(Counting):
+    """Diverges at a step; each copy that is read out is a model of its own."""
+
+    def __init__(self, at):
+        def fail():
+            raise DivergenceError("the loss is nan.")
+
+        super().__init__(at, fail)
+        self.read = []
+
+    def readout(self):
+        self.read.append(mh.nn.LinearConfig(1, 1).init(rng=mh.Rng(len(self.read))))
+        return self.read[-1]
+
+
+def test_a_run_that_diverges_ends_with_the_model_that_scored_best():
+    scores = iter([3.0, 1.0, math.nan, 2.0, 1.0])
+    trainer, events = Failing(at=6), []
+    evaluate = lambda model: Evaluation(next(scores))  # noqa: E731
+    with pytest.raises(DivergenceError, match="the loss is nan"):
+        Learner(trainer, itertools.count(), evaluate, 100, every=1, listeners=[events.append]).run()
+    end = events[-1]
+    assert type(end) is Ended and end.model is trainer.read[1]
+    assert end.summary.evaluation == Evaluation(1.0) and end.summary.diverged == "the loss is nan."
+    assert (end.summary.steps, end.summary.interrupted) == (5, False)
+
+
+@pytest.mark.parametrize("score", [None, math.nan, math.inf])
+def test_a_run_that_diverges_before_it_was_scored_has_no_end(score):
+    events = []
+    every = 100 if score is None else 1
+    with pytest.raises(DivergenceError):
+        Learner(Failing(at=3), itertools.count(), lambda model: Evaluation(score), 100, every, [events.append]).run()
+    assert not any(type(event) is Ended for event in events)
+
+
+def test_ctrl_c_waits_while_the_best_is_kept():
+    def listener(event):
+        if isinstance(event, Ended):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(DivergenceError):
+        learner(Failing(at=3), 9, every=1, listeners=[listener]).run()

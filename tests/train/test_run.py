@@ -17,6 +17,7 @@ from minihybrid.train import (
     Summary,
     read_config,
 )
+from minihybrid.train.logger import is_logged
 
 
 @pytest.fixture
@@ -262,3 +263,19 @@ def test_a_damaged_configuration_is_named(tmp_path, content):
     (tmp_path / ".first.partial" / "config.json").write_bytes(content)
     with pytest.raises(RunError, match=r"config\.json is damaged: expected a JSON object\."):
         read_config(tmp_path, "first")
+
+
+def test_a_long_run_logs_ever_fewer_of_its_steps(tmp_path, model):
+    with RunFolder(tmp_path, {}, name="long") as folder:
+        for step in (*range(9_995, 10_025), 99_990, 99_999, 100_000, 100_050, 100_100, 10**7):
+            folder(Stepped(StepResult(step, "full", 2.0, 0.1), seconds=0.5, cpu_seconds=0.4))
+            folder(Evaluated(step, Evaluation(0.25)))
+        folder(Ended(Summary(), model))
+    entries = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    logged = [entry["step"] for entry in entries if entry["event"] == "step"]
+    assert logged == [*range(9_995, 10_000), 10_000, 10_010, 10_020, 99_990, 100_000, 100_100, 10**7]
+    assert sum(entry["event"] == "evaluation" for entry in entries) == 36
+
+
+def test_a_million_steps_are_28000_lines():
+    assert sum(map(is_logged, range(10**6))) == 10_000 + 9_000 + 9_000

@@ -97,7 +97,7 @@ class Drift(Stateful):
         if self._output is None:
             self._output = step.weights.copy()
         if self._average is None:
-            self._average, self._scratch = step.weights.copy(), np.empty_like(step.weights)
+            self._average, self._scratch = step.weights.copy(), np.zeros_like(step.weights)
             self._weight, self._time = 1.0, float(self._seen)
             self._start_window()
         elif self._seen % self.config.stride == 0:

@@ -93,7 +93,7 @@ class Extrapolation(Stateful):
     def observe(self, step: RealStep) -> None:
         """See `Predictor`."""
         if self._last is None:
-            self._last, self._step = step.weights.copy(), np.empty_like(step.weights)
+            self._last, self._step = step.weights.copy(), np.zeros_like(step.weights)
             return
         np.subtract(step.weights, self._last, out=self._step)
         self._last[...] = step.weights

@@ -114,9 +114,10 @@ class History(Stateful):
     def _allocate(self, vector: Any) -> None:
         dtype = np.float16 if self.config.storage == "float16" else vector.dtype
         capacity = self.config.capacity
-        self._rows = np.empty_like(vector, dtype, shape=(capacity, vector.size))
+        # Zeros: states are saved whole, and equal runs have equal states. A page is made when it is first touched.
+        self._rows = Device.of(vector).xp.zeros((capacity, vector.size), dtype)
         self._scales = np.ones_like(vector, shape=capacity)
-        self._gram = np.empty_like(vector, np.float64, shape=(capacity, capacity))
+        self._gram = np.zeros_like(vector, np.float64, shape=(capacity, capacity))
 
     def _order(self) -> list[int]:
         """The rows in use, the oldest first."""
