@@ -173,6 +173,7 @@ SCATTERED = {  # what ufunc.at can add up (_routines_indexing.pyx, _scatter_op_s
 }
 READS_A_SIZE = {"nonzero", "flatnonzero", "argwhere", "unique", "bincount"}  # of the result, from the device
 TAKES_HOST_ARRAYS = {"take": 1, "roll": 1, "pad": 1, "array": 0, "asarray": 0, "ascontiguousarray": 0}
+ANYWHERE = {"array", "copy", "reshape", "transpose", "swapaxes", "squeeze"}  # fetch what is elsewhere, or show it
 BLOCK = 512  # bytes, to which the pool rounds up (cupy/cuda/memory.pyx)
 
 SCALARS = {bool, int, float, complex, *(np.dtype(char).type for char in "?bhilqBHILQefdFD")}  # _scalar.pyx
@@ -817,7 +818,7 @@ def _call(name: str, function: Callable[..., Any], args: tuple[Any, ...], option
     for i, value in enumerate([*args, *options.values()]):
         for found in _found(value):
             if isinstance(found, ndarray):
-                if name not in ("array", "copy"):  # which fetch it from another device
+                if name not in ANYWHERE:
                     _require_here(found)
             elif i == host:
                 _uploaded(name, found)
