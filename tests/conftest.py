@@ -1,6 +1,7 @@
 """Settings of the whole suite: how many examples a property gets, and which tests this machine can run."""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -14,6 +15,14 @@ hypothesis.settings.register_profile("dev", max_examples=25, **COMMON)
 hypothesis.settings.register_profile("ci", max_examples=100, derandomize=True, **COMMON)
 hypothesis.settings.register_profile("nightly", max_examples=2000, **COMMON)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`pytest -m gpu` reads what has such tests alone: other modules import what a machine with a GPU may lack."""
+    if config.option.markexpr != "gpu":
+        return None
+    modules = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return None if any("cuda" in m.parts or "mark.gpu" in m.read_text("utf-8") for m in modules) else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,6 @@ import math
 from typing import Any, Generic, TypeVar
 
 from minihybrid.data.dataset import Batch
-from minihybrid.device import on_cpu
 from minihybrid.hybrid.wrapper import ModelWrapper, OptimizerWrapper
 from minihybrid.module.module import Module
 from minihybrid.train.ledger import Ledger
@@ -60,7 +59,7 @@ class FullTrainer(Generic[M]):
         """
         result = self._real_step(batch, "full")
         self.steps += 1
-        if not result.known:
+        if self.model_wrapper.readings.wait and not result.known:
             self._unread.append(result)
             if len(self._unread) == BLOCK:
                 self.catch_up()
@@ -94,7 +93,7 @@ class FullTrainer(Generic[M]):
         return self.optimizer_wrapper.optimizer.readout(self.model)
 
     def _real_step(self, batch: Batch, phase: str) -> StepResult:
-        if not (self._unread or on_cpu(self.model_wrapper.weights)):
+        if self.model_wrapper.readings.wait and not self._unread:
             self._sound = self.model_wrapper.snapshot(), self.optimizer_wrapper.snapshot()
         learning_rate = self.optimizer_wrapper.learning_rate()
         loss = self._forward(batch)

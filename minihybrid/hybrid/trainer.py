@@ -12,12 +12,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from minihybrid.data.dataset import Batch
-from minihybrid.device import on_cpu
 from minihybrid.hybrid.agreement import Agreement
 from minihybrid.hybrid.config import HybridConfig
 from minihybrid.hybrid.correct import Corrector
@@ -86,8 +85,7 @@ class Trial:
         return rose and (self.before is not None or self.cuts < MOST_CUTS)
 
 
-@dataclass(frozen=True)
-class Unjudged:
+class Unjudged(NamedTuple):
     """A real step that was made and is to be judged.
 
     `square` is that of the parameters' norm, where it is looked at; with `settles` a phase Correct has run out.
@@ -241,7 +239,8 @@ class HybridTrainer(FullTrainer[M]):
             self._set_knobs()
             self.model_wrapper.cancel()
             raise
-        result = self._with_late_notes(result)
+        if self._late:
+            result = self._with_late_notes(result)
         self.ledger.count(result)
         self.steps += 1
         self._set_knobs()
@@ -346,7 +345,8 @@ class HybridTrainer(FullTrainer[M]):
         square = self.model_wrapper.readings.later(np.vdot(weights, weights)) if looks else None
         settles = self._acting is Phase.CORRECT and self.phase is not Phase.CORRECT
         self._unread.append(Unjudged(result, square, settles))
-        return self._judge_all() if result.known or self._has_to_look(settles) else (result, True)
+        waits = self.model_wrapper.readings.wait and not result.known and not self._has_to_look(settles)
+        return (result, True) if waits else self._judge_all()
 
     def _has_to_look(self, settles: bool) -> bool:
         """Whether something depends on numbers that are still on the device."""
@@ -392,8 +392,6 @@ class HybridTrainer(FullTrainer[M]):
     def _with_late_notes(self, result: StepResult) -> StepResult:
         """A result that tells, too, what was done about steps before it."""
         late, self._late = self._late, []
-        if not late:
-            return result
         notes = [f"{step.note} (of step {step.step})" for step in late] + [result.note] * bool(result.note)
         taken_back = result.rolled_back or any(step.rolled_back for step in late)
         return replace(result, note=" ".join(notes), rolled_back=taken_back)
@@ -428,13 +426,13 @@ class HybridTrainer(FullTrainer[M]):
 
     def _look(self) -> None:
         """Now and then, keep what recovery may return to: weights whose loss and gradient have just been seen."""
-        made = self.ledger.backward_passes
+        made, waits = self.ledger.backward_passes, self.model_wrapper.readings.wait
         looks = made >= self._looked_at + LOOK_EVERY
         if looks:
             self._looked_at = made
         # On a GPU it is what to return to when numbers are looked at; it is kept when those of all steps before were.
-        renews = made >= self._kept_at + BLOCK and not self._unread and not on_cpu(self.model_wrapper.weights)
-        if (looks or renews) and not self._unread and self.verdict.level is Level.HEALTHY and self._before_jump is None:
+        due = (looks or (waits and made >= self._kept_at + BLOCK)) and not self._unread
+        if due and self.verdict.level is Level.HEALTHY and self._before_jump is None:
             self._good, self._kept_at = self.snapshot(), made
 
     def _observe(self, result: StepResult) -> None:

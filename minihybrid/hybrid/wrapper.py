@@ -103,12 +103,12 @@ class ModelWrapper(Generic[M]):
     """
 
     def __init__(self, model: M, forward_fn: ForwardFn[M]) -> None:
-        pack(model)  # before the first backward pass, which then writes into one vector
+        storage = pack(model)  # before the first backward pass, which then writes into one vector
         self._cell: M | None = model
         self.forward_fn = forward_fn
         self._loss: Tensor | None = None
         self._gradients: GradientsParams | None = None
-        self.readings = Readings()  # losses and norms that are still on a GPU
+        self.readings = Readings(storage.device)  # losses and norms that are still on a GPU
         self._found: GradientInfo | None = None  # what `backward` will say, where it is done already
         self._rngs: dict[str, Rng] = {}  # of the model with these fields: walking the tree each time would be slow
         self._buffers: dict[str, Buffer] = {}

@@ -68,19 +68,21 @@ Scalar: TypeAlias = "float | Reading"
 class Readings:
     """The numbers of a run that wait to be read. They are copied: what computed them may overwrite them meanwhile.
 
-    >>> readings = Readings()
-    >>> readings.later(np.float32(0.5))  # on the CPU
+    `wait` says whether any do: not on the CPU, where a number is given back as it is.
+
+    >>> Readings(Device("cpu")).later(np.float32(0.5))
     0.5
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: Device) -> None:
+        self.wait = device.name != "cpu"
         self._waiting: list[Reading] = []
         self._numbers: Any = None
 
     def later(self, number: Any) -> Scalar:
         """An array of one number: the number itself on the CPU, else one to be read later."""
-        if isinstance(number, (np.ndarray, np.generic)):
-            return float(number.item())
+        if not self.wait:
+            return float(number)
         if self._numbers is None:
             self._numbers = np.empty_like(number, np.float64, shape=(ROOM,))
         if len(self._waiting) == ROOM:

@@ -126,6 +126,7 @@ def test_copies_deltas_and_snapshots(cuda: Device) -> None:
 
 
 def test_a_file_does_not_know_where_it_was_written(cuda: Device, tmp_path: Any) -> None:
+    pytest.importorskip("safetensors")
     path = tmp_path / "model.safetensors"
     model = network(cuda)
     mh.save(model, path)

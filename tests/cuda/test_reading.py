@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from minihybrid.device import Device
 from minihybrid.train.reading import ROOM, Reading, Readings, later, may_be_finite, numbers
 from tests.cuda.strict_cupy import counting, cupy
 
@@ -19,7 +20,7 @@ class Told:
 
 
 def test_on_the_cpu_a_number_is_there_at_once():
-    readings = Readings()
+    readings = Readings(Device("cpu"))
     for number in (np.float32(0.1), np.array(0.1), np.float64(np.inf)):
         assert type(readings.later(number)) is float
         assert readings.later(number) == float(number)
@@ -27,7 +28,7 @@ def test_on_the_cpu_a_number_is_there_at_once():
 
 
 def test_on_a_device_all_that_wait_are_read_together(strict):
-    readings = Readings()
+    readings = Readings(Device("cuda"))
     with counting() as counts:
         found = [readings.later(cupy.asarray(np.float32(i)) * 1) for i in range(5)]
         assert not any(reading.known for reading in found)
@@ -42,14 +43,14 @@ def test_on_a_device_all_that_wait_are_read_together(strict):
 
 
 def test_what_is_overwritten_meanwhile_was_copied(strict):
-    readings, number = Readings(), cupy.ones((), "f4")
+    readings, number = Readings(Device("cuda")), cupy.ones((), "f4")
     reading = readings.later(number)
     number[...] = 7
     assert float(reading) == 1.0
 
 
 def test_where_there_is_no_room_it_is_read(strict):
-    readings = Readings()
+    readings = Readings(Device("cuda"))
     with counting() as counts:
         found = [readings.later(cupy.full((), i, "f8")) for i in range(ROOM + 1)]
     assert len(counts.reads) == 1
@@ -59,7 +60,7 @@ def test_where_there_is_no_room_it_is_read(strict):
 
 def test_readings_compare_and_show_as_numbers(strict):
     def one(value):
-        return Readings().later(cupy.full((), value, "f8"))
+        return Readings(Device("cuda")).later(cupy.full((), value, "f8"))
 
     assert one(1.0) < one(2.0) <= 2.0
     assert one(3.0) > 2 and one(2.0) == 2.0
@@ -74,7 +75,7 @@ def read(reading):
 
 
 def test_a_field_gives_the_number(strict):
-    told = Told(1, Readings().later(cupy.full((), 0.5, "f4")))
+    told = Told(1, Readings(Device("cuda")).later(cupy.full((), 0.5, "f4")))
     assert isinstance(vars(told)["loss"], Reading)
     with counting() as counts:
         assert (told.loss, told.norm, told.loss) == (0.5, None, 0.5)

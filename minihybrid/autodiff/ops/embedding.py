@@ -17,11 +17,13 @@ from minihybrid.device import Device, on_cpu
 
 def _indices(op: str, indices: Any, rows: int, x: Any) -> Any:
     """The indices into x, or of it, as an array where x is, checked: integers in 0..rows-1."""
+    x = x.array if isinstance(x, Tensor) else x
     if isinstance(indices, Tensor):
         indices = indices.array
     elif not hasattr(indices, "dtype"):
-        indices = Device.of(x.array if isinstance(x, Tensor) else x).array(indices)
-    require_one_device(op, x=x, indices=indices)
+        indices = Device.of(x).array(indices)
+    if type(indices) is not type(x):  # those of one device are of one class
+        require_one_device(op, x=x, indices=indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: the indices are {indices.dtype}; expected integers, one row number each.")
     require_between(

@@ -6,14 +6,17 @@ and never decides; it proposes a displacement, and says how that is to be verifi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 from minihybrid.config import Config
+from minihybrid.device import Device
 from minihybrid.hybrid.memory import Demand, MemoryPlan
 from minihybrid.hybrid.verify import Verification
 from minihybrid.optim.optimizer import Optimizer
 from minihybrid.train.reading import Readings, later
+
+AT_ONCE = Readings(Device("cpu"))
 
 
 @later("loss")
@@ -33,7 +36,7 @@ class RealStep:
     optimizer: Optimizer
     start: Any = None
     gradient: Any = None
-    readings: Readings = field(default_factory=Readings)
+    readings: Readings = AT_ONCE
 
 
 @dataclass(frozen=True, eq=False)
