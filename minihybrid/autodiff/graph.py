@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minihybrid.autodiff.trace import Call, arrays_in, arrays_within
+from minihybrid.autodiff.trace import Call, Number, arrays_in, arrays_within
 from minihybrid.device import Device, on_cpu
 from minihybrid.rng import Rng
 
@@ -24,6 +24,8 @@ def why_not(call: Call) -> str:
     name = getattr(function, "__name__", type(function).__name__)
     if any(map(on_cpu, arrays_in(call))):
         return f"{name} works with an array on the CPU"
+    if any(type(arg) is Number for arg in call.args):
+        return f"{name} is given a number that changes, and not an array that holds it"
     if any(isinstance(arg, Rng) for arg in call.args):
         return f"{name} takes numbers from a random stream on the host"
     if (getattr(function, "__module__", None) or "").startswith("minihybrid.kernels."):

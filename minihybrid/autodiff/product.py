@@ -18,51 +18,37 @@ from minihybrid.device import on_cpu
 from minihybrid.kernels.cublas import layout
 from minihybrid.kernels.gemm import gemm
 
-
-@fusible
-def product(x: Any, y: Any) -> Any:
-    """x @ y, for arrays as np.matmul takes them."""
-    return x @ y
+# x @ y, for arrays as np.matmul takes them
+product = fusible(np.matmul)
 
 
 @product.kernel
 def _(x: Any, y: Any) -> Any:
-    return _multiplied(x, y)
+    return multiplied(x, y)
 
 
-@fusible
-def dot(x: Any, y: Any, out: Any = None) -> Any:
-    """x @ y, for matrices; written to `out`, which is in C order, if it is given."""
-    return np.dot(x, y, out=out)
+# x @ y, for matrices; written to a third array in C order, if it is given
+dot = fusible(np.dot)
 
 
 @dot.kernel
 def _(x: Any, y: Any, out: Any = None) -> Any:
-    return _multiplied(x, y, out)
+    return multiplied(x, y, out)
 
 
-@fusible
-def affine(x: Any, w: Any, b: Any = None) -> Any:
-    """x @ w + b, for matrices x and w and a vector b, which may be left out."""
-    out = np.dot(x, w)
-    if b is not None:
-        out += b
-    return out
+# The sum of the products of all elements of two arrays of one shape
+sum_of_products = fusible(np.vdot)
 
 
-@affine.kernel
-def _(x: Any, w: Any, b: Any = None) -> Any:
-    return _multiplied(x, w, bias=b)
+@sum_of_products.kernel
+def _(x: Any, y: Any) -> Any:
+    return np.sum(np.multiply(x, y))
 
 
-@fusible
 def column_sum(x: Any, out: Any = None) -> Any:
     """The sum over the rows of a matrix; written to `out`, if it is given."""
-    return np.dot(_ones(x.shape[0], x.dtype), x, out=out)
-
-
-@column_sum.kernel
-def _(x: Any, out: Any = None) -> Any:
+    if type(x) is np.ndarray or on_cpu(x):
+        return np.dot(_ones(x.shape[0], x.dtype), x, out=out)
     if not (kernels.fits(x) and x.flags.c_contiguous):
         return np.sum(x, axis=0, out=out)
     made = np.empty_like(x, shape=x.shape[1:]) if out is None else out
@@ -77,26 +63,15 @@ def _ones(n: int, dtype: Any) -> Any:
     return ones
 
 
-@fusible
-def sum_of_products(x: Any, y: Any) -> Any:
-    """The sum of the products of all elements of two arrays of one shape, as np.vdot gives it."""
-    return np.vdot(x, y)
-
-
-@sum_of_products.kernel
-def _(x: Any, y: Any) -> Any:
-    return np.sum(np.multiply(x, y))
-
-
-def _multiplied(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
-    """x @ y + bias on a GPU, as np.matmul would shape it."""
+def multiplied(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
+    """x @ y + bias on a GPU, as np.matmul shapes it; `out` and `bias` may be left out."""
     elsewhere = on_cpu(y) or (bias is not None and on_cpu(bias))  # which CuPy refuses
-    if elsewhere or not kernels.fits(x, y) or 0 in (x.ndim, y.ndim):
+    if elsewhere or x.dtype.char not in "fd" or x.dtype != y.dtype or 0 in (x.ndim, y.ndim):
         return np.matmul(x, y) if bias is None else np.matmul(x, y) + bias
     if y.ndim == 1:
-        return _multiplied(x, y[:, None])[..., 0]
+        return multiplied(x, y[:, None])[..., 0]
     if x.ndim == 1:
-        return _multiplied(x[None], y)[..., 0, :]
+        return multiplied(x[None], y)[..., 0, :]
     if x.shape[-1] != y.shape[-2]:
         raise ValueError(f"mismatch in its core dimension: x is {x.shape}, y {y.shape}")
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])

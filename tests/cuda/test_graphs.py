@@ -59,12 +59,22 @@ def assert_same(cuda, found, expected):
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_plan_trains_as_the_tape_does(cuda, name):
+    compare(cuda, name, steps=6)
+
+
+@pytest.mark.parametrize("name", ["perceptron", "transformer"])
+def test_a_plan_of_kernels_trains_as_the_tape_does(strict, emulated, name):
+    plan = compare(strict, name, steps=4)
+    assert len(plan.graphs) == 1 and not [part.reason for part in plan._parts if part.reason]
+
+
+def compare(cuda, name, steps):
     workload = WORKLOADS[name]
     train = training(loss_of(workload), clip=(1.0,))
     compiled = mh.compile(train)
     model, optimizer, x, y = prepared(workload, cuda)
     twin, other, *_ = prepared(workload, cuda)
-    for i in range(6):
+    for i in range(steps):
         lr = 0.01 / (i + 1)
         model, loss = compiled(model, optimizer, x, y, lr)
         twin, expected = train(twin, other, x, y, lr)
@@ -72,9 +82,10 @@ def test_a_plan_trains_as_the_tape_does(cuda, name):
     assert_same(cuda, as_on_the_host(model, optimizer), as_on_the_host(twin, other))
     (plan,) = compiled.plans
     assert plan.graphs and all(graph.captured for graph in plan.graphs)
+    return plan
 
 
-def test_dropout_draws_as_the_tape_does(cuda):
+def test_dropout_draws_as_the_tape_does(cuda, emulated):
     step, x, y = mh.compile(steps.train), cuda.array(steps.X), cuda.array(steps.Y)
     models, optimizers = [steps.dropping().to(cuda) for _ in range(2)], [mh.optim.Adam(), mh.optim.Adam()]
     for _ in range(5):
@@ -85,7 +96,7 @@ def test_dropout_draws_as_the_tape_does(cuda):
     assert streams[0] == streams[1]
 
 
-def test_a_step_is_one_launch(machine, strict):
+def test_a_step_is_one_launch(machine, strict, emulated):
     workload = MLP("784-128-10 b64", 64, sizes=(784, 128, 10))
     step = mh.compile(training(loss_of(workload)))
     model, optimizer, x, y = prepared(workload, strict)
@@ -196,6 +207,23 @@ def test_what_cannot_be_captured_stays_between_two_graphs(machine, strict, what,
     with machine.counting() as launches:
         compiled(x)
     assert launches.count("graph") == 2
+
+
+def scaled(array, factor):
+    return array * factor
+
+
+def test_a_number_given_to_a_function_is_the_one_of_the_call(machine, strict):
+    def function(x, factor):
+        a = np.tanh(x.array) + 1
+        return mh.Tensor(np.exp(opaque_call(scaled, a, factor * 2) - 1) * 3)
+
+    compiled = mh.compile(function)
+    x = mh.Tensor(strict.array(np.linspace(-1, 1, 5, dtype=np.float32)))
+    for factor in (0.5, 0.25, 2.0, 0.5):
+        np.testing.assert_array_equal(compiled(x, factor).numpy(), function(x, factor).numpy())
+    assert len(compiled.plans) == 1 and len(compiled.plans[0].graphs) == 2
+    assert "not captured: scaled is given a number that changes" in compiled.plans[0].show()
 
 
 def test_a_capture_that_fails_is_told_and_the_calls_are_made(machine, strict, monkeypatch):

@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import as_operands, require_axis
 from minihybrid.autodiff.ops.elementwise import multiply
 from minihybrid.autodiff.ops.shape import expand_dims, moveaxis, ravel, reshape, swapaxes, transpose
-from minihybrid.autodiff.product import affine, column_sum, dot as array_dot, product
+from minihybrid.autodiff.product import column_sum, dot as array_dot, multiplied, product
+from minihybrid.device import on_cpu
 
 
 def _as_matrices(g: Any, x_is_vector: bool, y_is_vector: bool) -> Any:
@@ -57,17 +60,22 @@ def linear(x: Any, w: Any, b: Any = None) -> Any:
         raise ValueError(f"x {x.shape} and w {w.shape} do not fit: w is [in, out], and the last axis of x must be in")
     if b is not None and b.shape != w.shape[1:]:
         raise ValueError(f"b {b.shape} does not fit w {w.shape}: w is [in, out], and b must be [out]")
-    out = affine(_rows(x), w, b)
+    if type(x) is np.ndarray or on_cpu(x):
+        out = np.dot(_rows(x), w)
+        if b is not None:
+            out += b
+    else:
+        out = multiplied(_rows(x), w, bias=b)
     return out if x.ndim == 2 else out.reshape((*x.shape[:-1], w.shape[1]))
 
 
 def _linear_x(g: Any, w: Any) -> Any:
-    out = array_dot(_rows(g), w.T)
+    out = (np.dot if type(g) is np.ndarray else array_dot)(_rows(g), w.T)
     return out if g.ndim == 2 else out.reshape((*g.shape[:-1], w.shape[0]))
 
 
 def _linear_w(g: Any, x: Any, into: Any = None) -> Any:
-    return array_dot(_rows(x).T, _rows(g), into)
+    return (np.dot if type(x) is np.ndarray else array_dot)(_rows(x).T, _rows(g), into)
 
 
 def _linear_b(g: Any, into: Any = None) -> Any:
