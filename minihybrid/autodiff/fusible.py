@@ -40,7 +40,7 @@ class Fusible(Protocol):
 def fusible(function: Callable[..., Any]) -> Fusible:
     """Let a function have a kernel; as a decorator (see the module's text).
 
-    Its arguments come by position, an array first: this stands on the way of every call on the CPU, and costs 0.1 us.
+    Its arguments come by position, an array first: this is one more call on the way of all others, and must be cheap.
     """
     on_gpu: Callable[..., Any] = lambda *args: NotImplemented  # noqa: E731
 

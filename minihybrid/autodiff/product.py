@@ -66,7 +66,7 @@ def _ones(n: int, dtype: Any) -> Any:
 def multiplied(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
     """x @ y + bias on a GPU, as np.matmul shapes it; `out` and `bias` may be left out."""
     elsewhere = on_cpu(y) or (bias is not None and on_cpu(bias))  # which CuPy refuses
-    if elsewhere or not kernels.fits(x, y) or 0 in (x.ndim, y.ndim):
+    if elsewhere or x.dtype.char not in "fd" or x.dtype != y.dtype or 0 in (x.ndim, y.ndim):
         return np.matmul(x, y) if bias is None else np.matmul(x, y) + bias
     if y.ndim == 1:
         return multiplied(x, y[:, None])[..., 0]

@@ -74,6 +74,7 @@ FUNCTIONS = {
     "svd": lambda x: np.linalg.svd(x, full_matrices=False),
     "eigh": lambda x: np.linalg.eigh(x.T @ x).eigenvalues,
     "dot with a number": lambda x: np.dot(2.0, x),
+    "dot into an array": lambda x: np.dot(x, x.T, np.empty_like(x, shape=(4, 4))),
     "real and imag": lambda x: (x.real + (x * 1j).imag,),
     "median": lambda x: np.median(x, axis=0),
     "einsum": lambda x: np.einsum("ij,kj->ik", x, x),

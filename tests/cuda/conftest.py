@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from minihybrid import device as device_module
+from minihybrid import device as device_module, kernels
 from minihybrid.device import Device
-from tests.cuda import graphs, strict_cupy
+from tests.cuda import emulator, graphs, strict_cupy
 
 
 @pytest.fixture
@@ -19,8 +19,23 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> graphs.Machine:
 
 
 @pytest.fixture
-def strict(machine: graphs.Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+def emulated() -> None:
+    """The stand-in runs CUDA kernels, by the emulator; without this, array code, their twin, does what they would.
+
+    Compiling them takes seconds, and running them a hundred times as long as array code.
+    """
+
+
+@pytest.fixture
+def strict(
+    machine: graphs.Machine, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Device]:
     """The device "cuda", which is the stand-in's."""
+    if "emulated" in request.fixturenames:
+        if emulator.compiler() is None:
+            pytest.skip("running CUDA sources on the CPU needs g++")
+    else:
+        monkeypatch.setattr(kernels, "fits", lambda *arrays: False)
     monkeypatch.setitem(sys.modules, "cupy", strict_cupy.cupy)
     monkeypatch.setitem(sys.modules, "cupyx", strict_cupy.cupyx)
     device_module._cuda.cache_clear()

@@ -55,7 +55,7 @@ def test_vectors_are_a_row_and_a_column(strict, shapes):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n, k, m", [(1, 1, 1), (5, 3, 2), (17, 33, 16), (3, 0, 2)])
-def test_both_routes_give_a_product_and_a_bias(cuda, dtype, n, k, m):
+def test_both_routes_give_a_product_and_a_bias(cuda, emulated, dtype, n, k, m):
     rng = np.random.default_rng(0)
     a, b, bias = (rng.normal(size=shape).astype(dtype) for shape in ((n, k), (k, m), (m,)))
     for way in gemm.ROUTES.values():
@@ -70,7 +70,7 @@ def test_the_route_is_a_matter_of_shapes(monkeypatch):
     assert gemm.route(4096, 64, 4096) == "cublas" and gemm.route(4, 2, 16, count=3) == "cublas"
 
 
-def test_a_plan_takes_the_route_of_the_tape(strict, monkeypatch):
+def test_a_plan_takes_the_route_of_the_tape(strict, emulated, monkeypatch):
     monkeypatch.setattr(gemm, "DEEPEST", 256)
     layer = mh.nn.LinearConfig(3, 2).init(mh.Rng(0)).to(strict)
     x = mh.Tensor(strict.array(np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)))

@@ -59,12 +59,22 @@ def assert_same(cuda, found, expected):
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_plan_trains_as_the_tape_does(cuda, name):
+    compare(cuda, name, steps=6)
+
+
+@pytest.mark.parametrize("name", ["perceptron", "transformer"])
+def test_a_plan_of_kernels_trains_as_the_tape_does(strict, emulated, name):
+    plan = compare(strict, name, steps=4)
+    assert len(plan.graphs) == 1 and not [part.reason for part in plan._parts if part.reason]
+
+
+def compare(cuda, name, steps):
     workload = WORKLOADS[name]
     train = training(loss_of(workload), clip=(1.0,))
     compiled = mh.compile(train)
     model, optimizer, x, y = prepared(workload, cuda)
     twin, other, *_ = prepared(workload, cuda)
-    for i in range(6):
+    for i in range(steps):
         lr = 0.01 / (i + 1)
         model, loss = compiled(model, optimizer, x, y, lr)
         twin, expected = train(twin, other, x, y, lr)
@@ -72,9 +82,10 @@ def test_a_plan_trains_as_the_tape_does(cuda, name):
     assert_same(cuda, as_on_the_host(model, optimizer), as_on_the_host(twin, other))
     (plan,) = compiled.plans
     assert plan.graphs and all(graph.captured for graph in plan.graphs)
+    return plan
 
 
-def test_dropout_draws_as_the_tape_does(cuda):
+def test_dropout_draws_as_the_tape_does(cuda, emulated):
     step, x, y = mh.compile(steps.train), cuda.array(steps.X), cuda.array(steps.Y)
     models, optimizers = [steps.dropping().to(cuda) for _ in range(2)], [mh.optim.Adam(), mh.optim.Adam()]
     for _ in range(5):
@@ -85,7 +96,7 @@ def test_dropout_draws_as_the_tape_does(cuda):
     assert streams[0] == streams[1]
 
 
-def test_a_step_is_one_launch(machine, strict):
+def test_a_step_is_one_launch(machine, strict, emulated):
     workload = MLP("784-128-10 b64", 64, sizes=(784, 128, 10))
     step = mh.compile(training(loss_of(workload)))
     model, optimizer, x, y = prepared(workload, strict)

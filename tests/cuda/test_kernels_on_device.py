@@ -9,9 +9,8 @@ import pytest
 import minihybrid as mh
 from minihybrid.device import Device
 from minihybrid.kernels import launch
-from tests.cuda import emulator
 
-pytestmark = pytest.mark.skipif(emulator.compiler() is None, reason="running CUDA sources on the CPU needs g++")
+pytestmark = pytest.mark.usefixtures("emulated")
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def made(
     return HybridTrainer(model, optimizer, replace(config, compile=compiled), guard), batches
 
 
-@pytest.mark.parametrize("compiled", [False])
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_run_is_the_cpus(preset: str, compiled: bool, cuda: Device) -> None:
     def on(device: Device) -> tuple[list[Any], Any]:
@@ -66,6 +66,9 @@ def test_a_run_is_the_cpus(preset: str, compiled: bool, cuda: Device) -> None:
     assert [r.phase for r in found] == [r.phase for r in expected]
     assert [r.accepted for r in found] == [r.accepted for r in expected]
     assert any(r.accepted for r in found) == (preset != "full")
+    if compiled:
+        graphs = trainer.model_wrapper._compiled.plans[0].graphs
+        assert graphs and all(graph.captured for graph in graphs)
     np.testing.assert_allclose([r.loss for r in found], [r.loss for r in expected], rtol=1e-6)
     np.testing.assert_allclose(
         cuda.host(trainer.model_wrapper.weights), twin.model_wrapper.weights, rtol=1e-6, atol=1e-6

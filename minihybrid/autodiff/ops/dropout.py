@@ -38,7 +38,7 @@ def _factors(x: Any, p: float, rng: Rng) -> Any:
 
 @_factors.kernel
 def _(x: Any, p: float, rng: Rng) -> Any:
-    factors = np.empty_like(x, dtype=x.dtype if kernels.fits(x) else np.float32, order="C")
+    factors = np.empty_like(x, dtype=x.dtype if x.dtype.char in "fd" else np.float32, order="C")
     stream = np.empty_like(x, dtype=np.uint64, shape=kernels.STREAM)
     opaque_call(kernels.advance, stream, rng, x.size)
     opaque_call(kernels.dropout_factors, factors, stream, p)
