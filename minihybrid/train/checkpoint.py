@@ -241,7 +241,7 @@ def _without_arrays(tree: Any, pointer: str, arrays: dict[str, Any]) -> Any:
     if getattr(tree, "dtype", None) not in _CODES or isinstance(tree, np.generic):
         raise TypeError(f"a checkpoint cannot hold the {type(tree).__name__} in {pointer or 'its state'}.")
     device = Device.of(tree)
-    arrays[pointer] = device.host(tree)
+    arrays[pointer] = np.asarray(tree, order="C") if device.name == "cpu" else device.host(tree)
     return {"$array": device.name}
 
 

@@ -42,8 +42,7 @@ class RunFolder:
     def __init__(
         self, runs: str | os.PathLike[str], config: dict[str, Any], name: str | None = None, prefix: str = "run"
     ) -> None:
-        self._runs = Path(runs)
-        self.kept = False
+        self._runs, self._shown, self.kept = Path(runs), False, False
         if name is not None:
             _require_name(name)
         self._made: list[Path] = []  # the folders made for this run alone, the innermost first
@@ -72,22 +71,24 @@ class RunFolder:
     def reopen(cls, runs: str | os.PathLike[str], name: str) -> Self:
         """Take up a run that was killed, that an error ended, or that was interrupted, where it has checkpoints.
 
-        Where it stands is told by its `load_state_dict`; without, it begins anew. Raises RunError for a run that is not
+        Where it stands is told by its `load_state_dict`; without, it begins anew. One that was shown under its name,
+        because it was interrupted, is shown again when it is left without an end. Raises RunError for a run that is not
         there, that another process is at work on, or that has ended as planned.
         """
         _require_name(name)
         folder = object.__new__(cls)
         folder._runs, folder.name, folder._made, folder.kept = Path(runs), name, [], False
         found = _found(folder._runs, name)
+        folder._shown = found == folder.path
         try:
             folder._metrics = JsonLines(found / "metrics.jsonl", goes_on=True)
         except OSError as error:
             raise folder._refused(error) from None
         try:
             folder._lock()
-            if found == folder.path and folder._metrics.ended:
+            if folder._shown and folder._metrics.ended:
                 raise RunError(f"the run {name!r} has ended; there is nothing to go on with.")
-            if found != folder.writing:
+            if folder._shown:
                 found.rename(folder.writing)
         except BaseException as error:
             folder._metrics.close()
@@ -189,7 +190,10 @@ class RunFolder:
 
     def _unmake(self) -> None:
         """Remove what is not kept, and what was made to hold it."""
-        if hasattr(self, "name") and not self.resumable:
+        if self._shown and self.writing.exists():
+            with contextlib.suppress(OSError):  # it can be taken up from there as well
+                self.writing.rename(self.path)
+        elif hasattr(self, "name") and not self.resumable:
             shutil.rmtree(self.writing, ignore_errors=True)
         for folder in self._made:
             with contextlib.suppress(OSError):  # other runs are in it

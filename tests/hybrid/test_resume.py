@@ -119,7 +119,7 @@ def plainly(tree):
         return {key: plainly(item) for key, item in tree.items() if key != "ids"}
     if isinstance(tree, list):
         return [plainly(item) for item in tree]
-    return tree.tobytes() if isinstance(tree, np.ndarray) else tree
+    return tree.tobytes() if isinstance(tree, np.ndarray) else repr(tree)  # in which NaN equals NaN
 
 
 def stepped(trainer, batches):
@@ -149,6 +149,7 @@ def goes_on(make, path, among=range(STEPS), steps=STEPS, ahead=3):
     told, trainer = uninterrupted(make, path, steps)
     for step in among:
         again, batches = resumed(make, path, step)
+        assert plainly(again.state_dict()) == plainly(read(path / f"{step}").state["trainer"])
         for later in range(step, steps if step % 11 == 0 else min(steps, step + ahead)):
             here = stepped(again, batches)
             assert here[0] == told[later][0], f"saved before step {step}, another step {later}"
@@ -202,6 +203,20 @@ EVENTFUL = {
     "regretted": (
         partial(hybrid, MINIBATCH, predictor=partial(Push, Unprobed())),
         "the last jump was taken back: the loss has risen since",
+    ),
+    "as far as the forecast reaches": (
+        partial(hybrid, dataclasses.replace(MINIBATCH, warmup=12, confidence=0.05), lr=0.01),
+        r"predicted=True[^)]* horizon=[1-4],",
+    ),
+    "predicting does not pay": (
+        partial(
+            hybrid,
+            dataclasses.replace(
+                MINIBATCH, warmup=2, full=2, correct=1, payoff=PayoffConfig(0.5, evidence=2, certainty=0.0, grant=0.0)
+            ),
+            predictor=partial(Push, Unprobed()),
+        ),
+        "accepted=True",
     ),
     "a step is shortened": (partial(hybrid, FULL_BATCH, lr=0.4), "warmup.* shortened=True"),
     "a jump is shortened twice, and taken back": (

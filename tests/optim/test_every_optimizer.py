@@ -20,6 +20,7 @@ from minihybrid.optim import (
     ScheduleFreeAdamW,
     Swa,
 )
+from minihybrid.stateful import plain, restored
 
 EVERY = {
     "amsgrad": lambda: Adam(betas=(0.5, 0.6), amsgrad=True),
@@ -270,3 +271,31 @@ def test_the_whole_vector_steps_like_each_parameter_by_itself(make):
             one.register(twin.named_params()[path].id, copies[path])
             twin = own.step(0.05, twin, one)
     same(weights(model), weights(twin))
+
+
+def test_a_snapshot_that_was_saved_goes_on_with_a_model_of_other_ids(make):
+    """As in another process, where parameters have other ids in the same order."""
+    optim, fresh, twin = make(), make(), two(5)
+    model = trained(two(), optim, 3, without=["second.bias"])
+    saved = restored(plain(optim.snapshot()))
+    twin = twin.restore(model.snapshot())
+    fresh.restore(saved, twin)
+    model, twin = trained(model, optim, 3), trained(twin, fresh, 3)
+    same(weights(model), weights(twin))
+    same(weights(optim.readout(model)), weights(fresh.readout(twin)))
+
+
+def test_a_snapshot_of_something_else_is_refused_and_changes_nothing(make):
+    optim, model = make(), two()
+    model = trained(model, optim, 2)
+    before = optim.state()
+    strange = Adam() if not isinstance(optim, Adam) else SGD(momentum=0.9)
+    trained(two(1), strange, 1)
+    with pytest.raises((ValueError, KeyError)):
+        optim.restore(strange.snapshot(), model)
+    narrow = make()
+    trained(two(1, "float32"), narrow, 1)
+    if any(part.moments for part in optim.parts()):
+        with pytest.raises(ValueError, match="is float32"):
+            optim.restore(narrow.snapshot(), model)
+    same(optim.state(), before)

@@ -7,6 +7,7 @@ import pytest
 
 import minihybrid as mh
 from minihybrid.optim import LBFGS
+from minihybrid.stateful import plain, restored
 from tests.reference.optim import Weights, rosenbrock, start
 
 A = mh.Rng(0).normal((6, 6), dtype=np.float64)
@@ -263,3 +264,21 @@ def test_a_bad_learning_rate_is_refused(lr):
     with pytest.raises(ValueError, match="LBFGS: lr is"):
         LBFGS().step(lr, model, valley)
     assert model.params["x"].shape == (8,)
+
+
+def test_a_snapshot_that_was_saved_goes_on_with_a_model_of_other_ids():
+    model, optim = weights(start()), LBFGS(iterations=4, line_search=True)
+    for _ in range(3):
+        model, _ = optim.step(1.0, model, valley)
+    saved = restored(plain(optim.snapshot()))
+    twin, fresh = weights(model.params["x"].numpy()), LBFGS(iterations=4, line_search=True)
+    fresh.restore(saved, twin)
+    assert fresh.last_loss == optim.last_loss
+    for _ in range(2):
+        model, loss = optim.step(1.0, model, valley)
+        twin, other = fresh.step(1.0, twin, valley)
+        assert loss == other
+    np.testing.assert_array_equal(model.params["x"].numpy(), twin.params["x"].numpy())
+    for strange in (LBFGS(), optim):
+        with pytest.raises(ValueError, match="the snapshot was taken of another model's state"):
+            strange.restore(fresh.snapshot())

@@ -204,6 +204,18 @@ def test_an_interrupted_run_is_taken_up_and_an_ended_one_is_not(tmp_path, model)
     assert names(tmp_path) == ["x"]
 
 
+def test_an_interrupted_run_is_shown_again_if_it_cannot_go_on(tmp_path, model):
+    with RunFolder(tmp_path, {}, name="x") as folder:
+        checkpointed(folder)
+        folder(Ended(Summary(interrupted=True), model))
+    kept = (tmp_path / "x" / "model.safetensors").read_bytes()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), RunFolder.reopen(tmp_path, "x") as folder:
+            assert names(tmp_path) == [".x.partial"]
+            raise ZeroDivisionError
+        assert names(tmp_path) == ["x"] and (tmp_path / "x" / "model.safetensors").read_bytes() == kept
+
+
 def test_a_run_that_was_killed_while_it_ended_is_taken_up(tmp_path, model, monkeypatch):
     """Its metrics tell of the end, but it is not shown yet."""
     left(tmp_path)
