@@ -316,3 +316,32 @@ def test_arrays_without_numbers_are_refused() -> None:
 def test_results_in_a_list_are_not_cut_silently() -> None:
     with pytest.raises(TypeError, match="part of a graph"):
         mh.tensor([mh.tensor(1.0, requires_grad=True), 2.0])
+
+
+def test_the_kinds_of_devices_that_dlpack_numbers(monkeypatch):
+    asked = []
+
+    class Home:
+        """A device that takes arrays over, whatever it is called."""
+
+        def __init__(self, name):
+            asked.append(name)
+            self.xp = self
+
+        def from_dlpack(self, value):
+            return np.ones(2)
+
+    class Foreign:
+        def __init__(self, kind):
+            self.kind = kind
+
+        def __dlpack__(self):
+            raise AssertionError
+
+        def __dlpack_device__(self):
+            return self.kind, 1
+
+    monkeypatch.setattr("minihybrid.autodiff.tensor.Device", Home)
+    for kind in (1, 2, 3, 13, 14):
+        mh.from_dlpack(Foreign(kind))
+    assert asked == ["cpu", "cuda:1", "cpu", "cuda:1", "cpu"]

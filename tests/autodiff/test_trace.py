@@ -45,6 +45,15 @@ def written(array, write):
 
 
 FUNCTIONS = {
+    # methods, with their arguments apart and together
+    "reshape": lambda x: x.reshape(3, 4) + x.reshape((3, 4)) + x.reshape([3, 4]),
+    "reshape, flat": lambda x: x.reshape(-1) * x.reshape((-1,)),
+    "reshape, in another order": lambda x: x.reshape(6, 2, order="F"),
+    "transpose": lambda x: x.transpose() @ x + x.transpose(1, 0) @ x + x.transpose((1, 0)) @ x,
+    "iterate": lambda x: sum(x),
+    "astype": lambda x: x.astype(np.float64) * 2.0,
+    "astype, which it has": lambda x: x.astype(np.float32, copy=False) * x.astype(np.float32),
+    "a scalar of NumPy": lambda x: x * np.float32(0.1) + np.float32(0.1),
     # the same function, called in the ways that NumPy knows
     "sum": lambda x: np.sum(x, 0),
     "sum, positional dtype": lambda x: np.sum(x, 0, np.float64),
@@ -247,6 +256,41 @@ def test_a_call_as_a_whole_is_made_in_each_replay():
 
 def test_outside_of_a_recording_calls_are_just_calls():
     assert opaque_call(max, 1, 2) == 2 and host_number(len, "abc") == 3
+
+
+class Counter:
+    """Counts steps by slot, as an optimizer does."""
+
+    def __init__(self):
+        self.steps = [4, 7]
+
+    def next(self, slot):
+        return self.steps[slot] + 1
+
+    def count(self, slot):
+        self.steps[slot] += 1
+
+
+def test_a_number_that_is_asked_for_is_asked_for_again_in_each_replay():
+    counter, trace = Counter(), Trace()
+    x = X.copy()
+    result = trace.take(x) * trace.asked(counter.next, (0,))
+    trace.opaque(counter.count, (0,))
+    result = result * trace.asked(counter.next, (1,))  # of another slot, which was not counted
+    array = result.checked(trace)
+    np.testing.assert_array_equal(array, X * np.float32(5) * np.float32(8))
+    plan = Plan(trace, ["x"], [("x", x)], [array], lambda text: [], lambda text: f"{text(array)}.copy()")
+    for steps in (6, 7):
+        np.testing.assert_array_equal(plan.replay(Y), Y * np.float32(steps) * np.float32(8))
+
+
+def test_a_count_that_is_asked_for_twice_is_refused():
+    counter, trace = Counter(), Trace()
+    trace.asked(counter.next, (0,))
+    trace.opaque(counter.count, (0,))
+    with pytest.raises(PlanError, match=r"an optimizer \(Counter\) makes two steps in one compiled function"):
+        trace.asked(counter.next, (0,))
+    Trace().asked(len, ("abc",)), trace.asked(len, ("abc",)), trace.asked(len, ("abc",))  # nobody's, and no count
 
 
 def test_who_owns_the_memory():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import json
 import os
 import random
@@ -36,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 OPTIONS = ["-q", "-x", "--no-header", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
 OPTIONS += ["--hypothesis-profile=mutation"]
 PATIENCE, LEAST_PATIENCE = 10, 20  # a test may take so many times what it takes without mutants, or so many seconds
+FIRST = 40  # tests that are tried before all others are even collected
 LONGEST = 1800  # seconds on the clock, for a mutant that waits; the others are of the processor, which may be busy
 LARGEST = 6 << 30  # bytes that a mutant may ask for: an endless list is a kill, not the end of this machine
 
@@ -312,10 +314,16 @@ def _run_child(copy: Path, folder: str, order: list[str], times: dict[str, float
     signal.alarm(LONGEST)
     import pytest
 
-    chosen = Chosen(order, times)
+    first = order[:FIRST]  # most mutants die here, and few files are read for it
+    stages = [(first, list(dict.fromkeys(name.partition("::")[0] for name in first)))] if first else []
+    said = ""
     try:
-        code = pytest.main([*OPTIONS, *tests_of(folder)], plugins=[chosen])
-        said = "" if code == 0 else chosen.killer or f"pytest ended with {int(code)}"
+        for part, files in (*stages, (order[FIRST:], tests_of(folder))):
+            chosen = Chosen(part, times)
+            code = pytest.main([*OPTIONS, *files], plugins=[chosen])
+            if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                said = chosen.killer or f"pytest ended with {int(code)}"
+                break
     except BaseException as error:
         said = f"{type(error).__name__} before any test"
     os.write(writing, said.encode())
@@ -360,10 +368,8 @@ def main() -> None:
         print(
             f"{len(times)} tests in {sum(times.values()):.0f} s, {time.perf_counter() - start:.0f} s traced", flush=True
         )
-        import numpy
-        import pytest
-
-        assert numpy.ones(1).any() and pytest.main  # so that a fork has them at once
+        for module in ("numpy.random", "pytest", "hypothesis.extra.numpy", "hypothesis.stateful"):
+            importlib.import_module(module)  # so that a fork has them at once
         told: list[dict[str, Any]] = []
         for i, mutant in enumerate(drawn):
             entry = {**asdict(mutant), "was": (ROOT / mutant.file).read_bytes()[mutant.start : mutant.end].decode()}
