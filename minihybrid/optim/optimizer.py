@@ -74,7 +74,10 @@ class Optimizer:
             moment[...] = after[name]
 
     def update_in_one_launch(self, w: Any, g: Any, moments: Moments, lr: float, t: int, scratch: Any) -> None:
-        """The same on a GPU, with the same bits: for rules that have a kernel."""
+        """The same on a GPU, with the same bits, for rules that have a kernel.
+
+        Who derives from such a rule and changes what it does, overrides this, too.
+        """
         self.update_in_place(w, g, moments, lr, t, scratch)
 
     def _rule(self, w: Any) -> Callable[..., None]:

@@ -17,8 +17,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <numeric>
-#include <random>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -223,6 +221,18 @@ static void run_block(const std::vector<unsigned>& order) {
     }
 }
 
+// The numbers 0 .. n - 1: in their order for seed 0, else in a random one.
+static std::vector<unsigned> shuffled(std::size_t n, std::uint64_t seed) {
+    std::vector<unsigned> numbers(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        seed = seed * 6364136223846793005u + (seed != 0);
+        const std::size_t place = seed ? (seed >> 33) % (i + 1) : i;
+        numbers[i] = numbers[place];
+        numbers[place] = unsigned(i);
+    }
+    return numbers;
+}
+
 static void outside(int, siginfo_t*, void*) {
     fail("memory outside of an array was touched");
 }
@@ -247,14 +257,8 @@ static const char* run(const unsigned* grid, const unsigned* block, std::size_t,
     sigaction(SIGSEGV, &action, &old_segv);
     sigaction(SIGBUS, &action, &old_bus);
 
-    std::vector<unsigned> blocks(gridDim.x * gridDim.y * gridDim.z), threads(count);
-    std::iota(blocks.begin(), blocks.end(), 0u);
-    std::iota(threads.begin(), threads.end(), 0u);
-    std::mt19937_64 random(seed);
-    if (seed) {
-        std::shuffle(blocks.begin(), blocks.end(), random);
-        std::shuffle(threads.begin(), threads.end(), random);
-    }
+    const std::vector<unsigned> blocks = shuffled(gridDim.x * gridDim.y * gridDim.z, seed);
+    const std::vector<unsigned> threads = shuffled(count, seed);
     for (const unsigned number : blocks) {
         blockIdx = {number % gridDim.x, number / gridDim.x % gridDim.y, number / gridDim.x / gridDim.y};
         run_block(threads);

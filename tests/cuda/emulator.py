@@ -24,7 +24,7 @@ HEADER = Path(__file__).with_name("emulator.hpp")
 # The checks end in functions of the header. Without contraction a * b + c is rounded twice, as with --fmad=false.
 FLAGS = (
     "-std=c++17",
-    "-O1",
+    "-O0",
     "-fPIC",
     "-fno-gnu-unique",
     "-U_FORTIFY_SOURCE",
