@@ -23,7 +23,7 @@ WORKLOADS = {
     "convolutions": CNN("convolutions", 4),
     "transformer": Transformer("transformer", 2, layers=1, d=16, length=8, heads=2, hidden=32, vocabulary=11),
 }
-ONE_GRAPH = ["set", "copyto", "copyto", "graph", "copy"]  # the numbers, the inputs, the step, the loss
+ONE_GRAPH = ["set", "memcpy", "memcpy", "graph", "copy"]  # the numbers, the inputs, the step, the loss
 
 
 def training(loss_function, clip=None):
@@ -149,6 +149,16 @@ def test_new_shapes_make_new_graphs(machine, strict):
     with machine.counting() as launches:
         step(model, optimizer, x[:4], y[:4], 0.1)
     assert launches == ONE_GRAPH
+
+
+def test_inputs_may_lie_in_memory_in_any_order(cuda):
+    def function(x):
+        return mh.Tensor(np.tanh(x.array * 2) + 1)
+
+    compiled = mh.compile(function)
+    columns = cuda.array(np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)).T
+    for x in (columns, columns.copy(), columns[:, ::-1], columns.copy(), columns, columns[:, ::-1].copy()):
+        np.testing.assert_array_equal(compiled(mh.Tensor(x)).numpy(), function(mh.Tensor(x)).numpy())
 
 
 def test_weights_may_be_moved_between_the_launches(cuda):
