@@ -7,7 +7,8 @@ only what CuPy does, in the places that bite:
 - Functions and methods exist, and take the options, as listed in FUNCTIONS and METHODS: the signatures of CuPy 14.2,
   held against the real ones by test_strict_cupy.py wherever CuPy can be imported. What is not listed raises.
 - Reductions, and single elements, are 0-d arrays on the device; a single element is a view.
-- Results are C-contiguous. `empty` holds NaN, as nobody may read it.
+- Results are C-contiguous. `empty` holds NaN, as nobody may read it. Of several values that are written to one place
+  the first stays, because on a GPU any may, and on the CPU it is the last.
 - `counting()` tells at which lines the host waited for the device, and at which something was copied to the device.
 
 Where a refusal is no matter of a signature, a comment names the place in CuPy's sources (cupy/_core/...) that it comes

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import minihybrid as mh
+from minihybrid.autodiff.storage import MovedError
 from minihybrid.device import Device
 from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWrapper, OptimizerWrapper
 from minihybrid.train import DivergenceError
@@ -261,3 +262,22 @@ def test_memory_is_flat(preset: str, cuda: Device) -> None:
     for _ in range(steps // 2):
         trainer.step(next(batches))
     assert used() <= before + 64 * 1024
+
+
+def test_norms_of_parameters(cuda: Device) -> None:
+    def norms(device: Device) -> tuple[Any, Any]:
+        trainer, batches = made(device, "full", False)
+        model, optimizer = trainer.model_wrapper, OptimizerWrapper(mh.optim.Adam(), 0.01)
+        model.forward(next(batches))
+        info = model.backward()
+        found = info.per_param_norms
+        model.forward(next(batches))
+        late = model.backward()
+        optimizer.step(model)
+        return [*found.values(), float(info.gradient_norm), info.loss], late
+
+    (found, late), (expected, _) = norms(cuda), norms(Device("cpu"))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.isfinite(float(late.gradient_norm))
+    with pytest.raises(MovedError, match="were consumed"):
+        late.per_param_norms  # noqa: B018
