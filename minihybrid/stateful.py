@@ -128,9 +128,9 @@ class Stateful:
             present = getattr(self, attribute)
             if not hasattr(present, "load_state_dict"):
                 value = restored(state[name])
-                expected, came = "None" if present is None else _kind(present), _kind(value)
-                if expected and came and expected != came and not (present is None and came == "a number"):
-                    raise ValueError(f"load_state_dict: {name} of {type(self).__name__} is {expected}, not {came}.")
+                if not _may_become(present, value):
+                    kinds = f"is a {type(present).__name__}, not a {type(value).__name__}"
+                    raise ValueError(f"load_state_dict: {name} of {type(self).__name__} {kinds}.")
                 values[attribute] = deque(value, present.maxlen) if isinstance(present, deque) else value
         for name, attribute in attributes.items():
             if attribute not in values:
@@ -151,11 +151,11 @@ def _fields(kind: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else list(kind._fields)
 
 
-def _kind(value: Any) -> str | None:
-    """What an attribute can be trusted to remain; None for what may take turns, as an array with None."""
-    if isinstance(value, Enum) or value is None or _is_array(value):
-        return None
-    for kind, name in (((bool, int, float), "a number"), (str, "a text"), ((list, deque), "a list"), (dict, "a dict")):
-        if isinstance(value, kind):
-            return name
-    return None
+def _may_become(present: Any, value: Any) -> bool:
+    """Whether an attribute can have this value, too: arrays take turns with None and numbers, other kinds remain."""
+    if value is None or _is_array(value) or _is_array(present):
+        return True
+    if present is None:
+        return not isinstance(value, dict)
+    kinds = ((bool, int, float), str, (list, deque), dict)
+    return all(isinstance(present, kind) == isinstance(value, kind) for kind in kinds)

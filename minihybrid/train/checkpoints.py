@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, NamedTuple
 
+from minihybrid.config import is_count
 from minihybrid.module.record import RecordError, write_whole
 from minihybrid.train.checkpoint import Checkpoint, CheckpointError, read, read_about, write
 
@@ -56,9 +57,9 @@ class Checkpoints:
 
     def __post_init__(self) -> None:
         self._saved_at = monotonic()
-        for name, value, least in (("every", self.every, 1), ("keep", self.keep, 1)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise ValueError(f"Checkpoints: {name} is {value!r}; expected an integer of at least {least}.")
+        for name, value in (("every", 1 if self.every is None else self.every), ("keep", self.keep)):
+            if not is_count(value, 1):
+                raise ValueError(f"Checkpoints: {name} is {value!r}; expected an integer of at least 1.")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"Checkpoints: minutes is {self.minutes!r}; expected a positive number.")
 

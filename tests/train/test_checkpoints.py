@@ -66,6 +66,7 @@ def test_when_one_is_due(tmp_path, monkeypatch):
         ({"every": 0}, "every is 0; expected an integer of at least 1"),
         ({"every": 1.5}, "every is 1.5"),
         ({"keep": 0}, "keep is 0"),
+        ({"keep": None}, "keep is None"),
         ({"minutes": 0}, "minutes is 0; expected a positive number"),
         ({"minutes": float("nan")}, "minutes is nan"),
     ],
