@@ -36,7 +36,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["-q", "-x", "--no-header", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
 OPTIONS += ["--hypothesis-profile=mutation"]
-PATIENCE, LEAST_PATIENCE = 10, 20  # a test may take so many times what it takes without mutants, or so many seconds
+PATIENCE, LEAST_PATIENCE = 8, 6  # a test may take so many times what it takes without mutants, or so many seconds
 FIRST = 40  # tests that are tried before all others are even collected
 LONGEST = 1800  # seconds on the clock, for a mutant that waits; the others are of the processor, which may be busy
 LARGEST = 6 << 30  # bytes that a mutant may ask for: an endless list is a kill, not the end of this machine
