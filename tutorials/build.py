@@ -79,7 +79,11 @@ def execute(source: Path) -> dict[str, Any]:
     }
     environment.pop("MPLBACKEND", None)
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", record_timing=False
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,  # or where the output is cut depends on the machine
     )
     client.execute(cwd=str(FOLDER), env=environment)
     notebook.metadata = {
