@@ -17,8 +17,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import minihybrid
@@ -28,7 +30,7 @@ from minihybrid.hybrid import FullTrainer, HybridConfig, HybridTrainer, ModelWra
 from minihybrid.module import RecordError
 from minihybrid.optim import SGD, Adam, AdamW, Constant, Cosine, Optimizer, Schedule
 from minihybrid.rng import Rng
-from minihybrid.train import DivergenceError, Learner, RunError, RunFolder, Task
+from minihybrid.train import DivergenceError, Learner, Listener, RunError, RunFolder, Task, TensorBoard
 from minihybrid.train.display import choose_display
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130  # 130 is how shells report an end by Ctrl-C
@@ -47,6 +49,8 @@ DATA_SEED = 2**63
 """Draws data sets and their parts, whatever the seed of a run: so runs can be compared. Nobody's --seed is this."""
 GUARD_BATCH = 256
 """Examples that judge a prediction."""
+NO_SETTINGS = ("command", "name", "out", "display", "tensorboard")
+"""Options that say nothing about how a network is trained."""
 LARGEST_LAYER = 1_000_000
 LARGEST_NUMBER = 1e30
 """Of a rate or a norm: far beyond all sense, and within float32."""
@@ -130,7 +134,7 @@ def train(options: argparse.Namespace) -> int:
 
     config = {
         "version": minihybrid.__version__,
-        **{name: value for name, value in vars(options).items() if name not in ("command", "name", "out", "display")},
+        **{name: value for name, value in vars(options).items() if name not in NO_SETTINGS},
         "lr": lr,
         "every": every,
         "device": device.name,
@@ -141,11 +145,12 @@ def train(options: argparse.Namespace) -> int:
     size = f"{model.parameter_count():,} parameters"
     title = f"{options.dataset}, {options.trainer} trainer, {size}, {device.name}"
     prefix = f"{options.dataset}-{options.trainer}"
-    with (
-        RunFolder(options.out, config, options.name, prefix) as folder,
-        choose_display(options.display, title) as display,
-    ):
-        summary = Learner(trainer, batches, task.evaluate, options.steps, every, [folder, display]).run()
+    with ExitStack() as run:
+        folder = run.enter_context(RunFolder(options.out, config, options.name, prefix))
+        listeners: list[Listener] = [folder, run.enter_context(choose_display(options.display, title))]
+        if options.tensorboard:  # the first to hear of the end, as the folder is renamed then
+            listeners.insert(0, run.enter_context(_tensorboard(folder.writing)))
+        summary = Learner(trainer, batches, task.evaluate, options.steps, every, listeners).run()
     with contextlib.suppress(BrokenPipeError):
         print(folder.path if options.display == "quiet" else f"kept in {folder.path}")
     return INTERRUPTED if summary.interrupted else DONE
@@ -177,7 +182,24 @@ def compare(options: argparse.Namespace) -> int:
     return INTERRUPTED if found.interrupted else DONE
 
 
-COMMANDS = {"train": train, "compare": compare}
+def report(options: argparse.Namespace) -> int:
+    """Write the report of some runs as one HTML file."""
+    from minihybrid import report
+
+    path = report.write(options.run, options.out)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"kept in {path}")
+    return DONE
+
+
+COMMANDS = {"train": train, "compare": compare, "report": report}
+
+
+def _tensorboard(folder: Path) -> TensorBoard:
+    try:
+        return TensorBoard(folder / "tensorboard")
+    except ImportError as error:
+        raise UsageError(f"--tensorboard: {error}") from None
 
 
 def _device(name: str) -> Device:
@@ -215,7 +237,21 @@ def _parsers(command: str | None) -> tuple[argparse.ArgumentParser, dict[str, ar
     )
     if command == "compare":  # its choices are read from a package that other commands should not wait for
         _add_compare_options(compare)
-    return parser, {"train": train, "compare": compare}
+    report = commands.add_parser(
+        "report",
+        help="show runs as a page: curves, phases, predictions, costs",
+        description="Write one HTML file that shows a run, or compares several, and needs nothing else.",
+        epilog="Exit codes: 0 done, 2 bad input (a run that is missing or damaged).",
+        allow_abbrev=False,
+    )
+    report.add_argument("run", metavar="RUN", nargs="+", help="the folder of a run, or its name in runs/")
+    report.add_argument(
+        "--out",
+        metavar="FILE",
+        type=_file,
+        help="the file to write (default: report.html in the run's folder; for several runs, in this one)",
+    )
+    return parser, {"train": train, "compare": compare, "report": report}
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -280,6 +316,9 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=_folder, default="runs", help="the folder of all runs (default: %(default)s)"
     )
     output.add_argument("--name", help="the name of the run (default: data set, trainer and a number)")
+    output.add_argument(
+        "--tensorboard", action="store_true", help="keep the curves for TensorBoard as well, in the run's folder"
+    )
     shown = output.add_mutually_exclusive_group()
     shown.add_argument(
         "--plain", dest="display", action="store_const", const="plain", help="lines instead of a live display"
@@ -382,6 +421,12 @@ def _float(text: str) -> float:
 def _folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("'' is no folder; write . for this one.")
+    return text
+
+
+def _file(text: str) -> str:
+    if not os.path.basename(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no file; write a name such as report.html.")
     return text
 
 

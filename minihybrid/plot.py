@@ -100,7 +100,7 @@ def phase_bands(axes: Axes, phases: Sequence[str]) -> None:
     for phase, start, end in stretches(phases):
         label = "_nolegend_" if phase in labelled else phase
         labelled.add(phase)
-        narrow = 200 * (end - start) < len(phases)  # a single prediction in a long run: a line, as a band is too thin
+        narrow = 500 * (end - start) < len(phases)  # a single prediction in a long run: a line, as a band is too thin
         alpha, width = (0.6, 0.8) if narrow else (0.15, 0)
         axes.axvspan(start, end, color=PHASE_COLOURS.get(phase, INK), alpha=alpha, linewidth=width, label=label)
 
@@ -134,11 +134,23 @@ def learning_curve(
         below, colour, dashes = line.get_zorder() - 0.1, line.get_color(), line.get_linestyle()
         # With both of them, no colour is used up.
         axes.plot(x, losses, color=colour, linestyle=dashes, alpha=0.3, linewidth=0.8, zorder=below)
-    axes.set_yscale("log")
+    _logarithmic(axes)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(ncols=2)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers: 1, 0.1, and where it is short 0.2 and 0.5 as well."""
+
+    def between(value: float, place: object) -> str:
+        low, high = axes.get_ylim()
+        return f"{value:g}" if high < 100 * low else ""
+
+    axes.set_yscale("log", subs=(2, 5))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(between)
 
 
 def contour(

@@ -156,6 +156,20 @@ def test_quiet_prints_the_folder_alone(elsewhere, capsys):
     assert capsys.readouterr().out == f"{os.path.join('kept/here', 'digits-hybrid-1')}\n"
 
 
+def test_tensorboard_is_kept_in_the_runs_folder(elsewhere, monkeypatch, capsys):
+    pytest.importorskip("tensorboardX")
+    assert main(["train", *SHORT, "--tensorboard", "--name", "x"]) == 0
+    folder = elsewhere / "runs" / "x"
+    (events,) = (folder / "tensorboard").iterdir()
+    assert events.stat().st_size > 10_000
+    assert "tensorboard" not in (folder / "config.json").read_text()
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    capsys.readouterr()
+    assert main(["train", *SHORT, "--tensorboard"]) == 2
+    assert "--tensorboard: TensorBoard needs tensorboardX: pip install" in capsys.readouterr().err
+    assert runs(elsewhere) == ["x"]
+
+
 # Comparing
 
 
@@ -238,14 +252,16 @@ def test_version(capsys):
 def test_without_a_command_it_shows_the_help(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert "train" in out and "compare" in out and "bench" not in out  # what does not exist is not listed
+    assert (
+        all(command in out for command in ("train", "compare", "report")) and "bench" not in out
+    )  # what does not exist is not listed
 
 
 # Bad input: one sentence, exit code 2, nothing left behind
 
 BAD = [
     (["trian"], "there is no command 'trian'; did you mean train?"),
-    (["bake"], "there is no command 'bake'; known: compare, train."),
+    (["bake"], "there is no command 'bake'; known: compare, report, train."),
     (["--verison"], "did you mean --version?"),
     (["--seed", "3"], "there is no option --seed before a command; did you mean minihybrid train --seed?"),
     (["train", "digits"], "train does not know what to do with 'digits'"),
@@ -301,6 +317,11 @@ BAD = [
     ),
     (["compare", "--task", "minibatch/mnist", "--data", "empty"], "the test part of MNIST is not in empty"),
     (["compare", "--task", "full-batch/xor", "--out", "file"], "--out: nothing can be kept in file: File exists."),
+    (["report"], "the following arguments are required: RUN."),
+    (["report", "nowhere"], "there is no run 'nowhere'"),
+    (["report", "empty"], "empty/config.json cannot be read: No such file or directory."),
+    (["report", "empty", "--out", ""], "--out: '' is no file; write a name such as report.html."),
+    (["report", "empty", "--otu", "x"], "report has no option --otu; did you mean --out?"),
     (["compare", "--budget", "3"], "compare has no option --budget; did you mean"),
 ]
 

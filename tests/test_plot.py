@@ -86,6 +86,17 @@ def test_exact_losses_are_drawn_alone_where_they_were_measured(axes):
     assert list(line.get_xdata()) == [0, 50] and axes.get_legend() is None
 
 
+def test_ticks_of_losses_are_plain_numbers(axes):
+    def labels(losses):
+        plot.learning_curve(axes, losses, keep=0)
+        axes.set_ylim(min(losses), max(losses))
+        axes.figure.draw_without_rendering()
+        return {tick.get_text() for tick in axes.get_yticklabels(which="both") if tick.get_text()}
+
+    assert {"0.2", "0.5", "1", "2"} <= labels([0.15, 3.0])
+    assert {"0.001", "1"} <= labels([0.0001, 10.0]) and "0.5" not in labels([0.0001, 10.0])
+
+
 def test_a_phase_too_short_for_a_band_is_a_line(axes):
     plot.phase_bands(axes, ["full"] * 300 + ["predict"] + ["full"] * 300)
     assert [band.get_linewidth() for band in axes.patches] == [0, 0.8, 0]

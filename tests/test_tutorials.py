@@ -82,6 +82,7 @@ def test_a_tutorial_has_exercises_with_folded_solutions(source):
     assert all(text.count("<details>") == text.count("</details>") for text in texts)
 
 
+@pytest.mark.slow  # quick, but only there is the extra `tutorials` installed
 @each_tutorial
 def test_jupytext_reads_the_same_cells(source):
     jupytext = pytest.importorskip("jupytext", reason="needs the extra tutorials")

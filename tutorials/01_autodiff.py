@@ -14,7 +14,8 @@
 # - train a network on handwritten digits with an engine that is yours.
 #
 # You need Python, a little NumPy, and the chain rule from school. At some cells you are asked to predict what they will
-# print. Do it before you run them: a wrong guess is worth more than a right answer that you only read.
+# print. Do it before you run them: a wrong guess is worth more than a right answer that you only read. (The notebook
+# comes with its outputs; "clear all outputs" in the menu hides the answers.)
 
 # %%
 # Installs minihybrid where it is missing (on Colab, say); does nothing otherwise.
@@ -334,9 +335,20 @@ def backward(result):
 
 
 # %% [markdown]
-# Only `matmul` is not obvious. There is a trick for it: look at the shapes. If `x` is `[n, k]` and `y` is `[k, m]`,
-# then `g` is `[n, m]`, and the share of `x` has to be `[n, k]`. With what there is, `g @ y.T` is the only product that
-# fits. The trick finds most formulas; a check tells you whether it found the right one.
+# (`backward` starts with ones, so where the result has several numbers, it gives the gradient of their sum.) First the
+# third point. **Predict**: one number times a table of six; what is the gradient of that number?
+
+# %%
+number, table = Node(np.array(2.0)), Node(np.arange(6.0).reshape(2, 3))
+grads = backward(multiply(number, table))
+print(grads[number], "and that of the table has shape", grads[table].shape)
+
+# %% [markdown]
+# 0 + 1 + 2 + 3 + 4 + 5: the sum of six shares, because the number was used six times.
+#
+# Of the formulas, only that of `matmul` is not obvious. There is a trick for it: look at the shapes. If `x` is `[n, k]`
+# and `y` is `[k, m]`, then `g` is `[n, m]`, and the share of `x` has to be `[n, k]`. With what there is, `g @ y.T` is
+# the only product that fits. The trick finds most formulas; a check tells you whether it found the right one.
 #
 # To train a classifier, we need a loss. The network gives a number for each class, a *logit*. *Softmax* turns logits
 # into probabilities, and the loss is the surprise at the right answer, minus the logarithm of its probability: the

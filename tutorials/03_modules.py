@@ -325,7 +325,7 @@ def with_new_head():
 low_rank = with_new_head()
 body = [adapt(layer, 4, mh.Rng(3 + i)) for i, layer in enumerate(low_rank.body)]
 low_rank = Classifier(body, low_rank.head)
-list(low_rank.named_params())
+mh.summary(low_rank)
 
 # %% [markdown]
 # Every good experiment has a *control*: a fourth network, which has never seen a digit, learns from the same 100

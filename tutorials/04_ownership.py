@@ -72,7 +72,7 @@ print(
 # best weights" are the last ones. Nothing crashed, and the number in the log is one that nobody can reach again. The
 # same mistake is made with real libraries every day, wherever a step writes into arrays that somebody else has kept.
 #
-# Two ways out are bad: to make a step return fresh arrays (slow), or to ask everybody to be careful (does not work).
+# Two ways out are bad: to make a step return fresh arrays (costly), or to ask everybody to be careful (does not work).
 # The third is *ownership*, well known from the language Rust and its deep-learning library Burn: **a model has one
 # owner, and who changes it takes it over.**
 #

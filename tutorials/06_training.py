@@ -120,8 +120,10 @@ plt.show()
 # %% [markdown]
 # How to read it:
 #
-# - *It falls fast, then slowly.* Normal. It still falls at the end, so more steps would help.
-# - *The training loss trembles.* Every batch is another one. The width of the tremble is the noise of the gradient.
+# - *The training loss falls fast, then slowly.* Normal, and it is still on its way.
+# - *It trembles.* Every batch is another one. The width of the tremble is the noise of the gradient. (The smoothed line
+#   lags a little behind; that is why it begins above the other.)
+# - *The validation loss has levelled out.* More steps of the same will not help where it counts.
 # - *The two lines part.* The distance between them, the *generalisation gap*, is what was learned by heart.
 #
 # At 10 classes, guessing has a loss of ln 10 ≈ 2.3. Where does your curve begin? A first loss far from 2.3 is a mistake
@@ -178,7 +180,7 @@ for place, name in sorted(zip(lot, patients, strict=True)):
 #   what it is asked to do: *underfitting*.
 #
 # The last two may look alike at first sight. Ask how the line *ends*: the lazy one is still on its way, and a larger
-# rate would speed it up; the small network has arrived.
+# rate would speed it up; the small network has nearly arrived.
 #
 # ## Find the learning rate
 #
@@ -223,10 +225,10 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The dashed line is near the bottom of the valley, a little to the left of it. So a tenth is good advice on the
+# The vertical line is near the bottom of the valley, a little to the left of it. So a tenth is good advice on the
 # cautious side; three times as much would do even better here. It is a rule of thumb, and no more: the short run sees
-# only the beginning of training. But it costs a few seconds, and it is never wrong by a factor of a hundred, as guesses
-# are.
+# only the beginning of training. But it costs a few seconds, and it is seldom wrong by a factor of a hundred, as
+# guesses are.
 #
 # ## A schedule
 #
@@ -263,10 +265,10 @@ plt.show()
 #
 # ## How far can you trust a number?
 #
-# The validation part has 360 images. A network that reads 97 % of *all* digits correctly will sometimes get 96 % or 98
-# % of these. By how much do such counts vary? By about √(p (1 − p) / n), the *standard error*. And a different seed,
-# for the first weights and the order of the batches, gives a different network. **Predict**: how far apart are the best
-# and the worst of eight seeds?
+# The validation part has 360 images. A network that reads 97 of 100 digits in the long run will sometimes get 96 of 100
+# of these right, sometimes 98. By how much do such counts vary? By about √(p (1 − p) / n), the *standard error*. And a
+# different seed, for the first weights and the order of the batches, gives a different network. **Predict**: how far
+# apart are the best and the worst of eight seeds?
 
 # %%
 cosine = mh.optim.Cosine(0.02, total=300)
@@ -317,9 +319,8 @@ print(
 )
 
 # %% [markdown]
-# If there is a GPU, this network is large enough to make use of it. Data, model and optimizer are then all there;
-# nothing else changes. (On the CPU we ask for one thread: for small matrices, sharing the work out costs more than it
-# brings.)
+# If there is a GPU, the next cell trains there. Data, model and optimizer are then all on it; nothing else changes. (On
+# the CPU we ask for one thread: for small matrices, sharing the work out costs more than it brings.)
 
 # %%
 try:

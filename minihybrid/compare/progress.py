@@ -1,4 +1,4 @@
-"""How a comparison goes on: a bar on a terminal, a line for every finished method anywhere else."""
+"""How a comparison goes on: a line for every finished method, over a bar on a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Self, TextIO
 
 from minihybrid.compare.comparison import Result
 from minihybrid.compare.study import CURVES, Pair
+from minihybrid.train.notebook import Cell, ProgressBar, in_notebook
 
 
 class Plain:
@@ -103,8 +104,29 @@ class Bar(Plain):
         self._bar.update(self._task, total=self._runs, completed=self._runs - left, description=text, refresh=True)
 
 
+class Notebook(Plain):
+    """The same lines, over a bar that is replaced in the notebook's cell."""
+
+    def __init__(self, jobs: int = 1) -> None:
+        super().__init__(jobs)
+        self._cell = Cell()
+        self._bar = ProgressBar()
+
+    def expect(self, runs: dict[Pair, int]) -> None:
+        """See `Watcher`."""
+        super().expect(runs)
+        self._bar.begin(sum(runs.values()))
+
+    def _moved(self) -> None:
+        self._bar.done = self._bar.total - sum(self._left.values())
+        self._bar.text = f"runs, {_clock(self.seconds_left())} left"
+        self._cell.show(self._bar)
+
+
 def choose_progress(kind: str, jobs: int) -> Plain:
-    """The progress "live" or "plain"; lines where standard output is no terminal."""
+    """The progress "live" or "plain"; "live" is lines alone where this is neither a terminal nor a notebook."""
+    if kind == "live" and in_notebook():
+        return Notebook(jobs)
     if kind == "live" and sys.stdout.isatty():
         return Bar(jobs)
     return Plain(jobs)

@@ -482,6 +482,7 @@ class HybridTrainer(FullTrainer[M]):
             learning_rate=self.optimizer_wrapper.learning_rate(),
             predicted=True,
             horizon=0 if prediction is None else prediction.est_steps,
+            confidence=None if prediction is None else float(prediction.confidence),
             **rest,
         )
 

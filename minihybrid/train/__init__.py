@@ -11,6 +11,7 @@ from minihybrid.train.events import (
 )
 from minihybrid.train.learner import Learner as Learner, Trainer as Trainer
 from minihybrid.train.ledger import Ledger as Ledger
+from minihybrid.train.logger import JsonLines as JsonLines, MetricLogger as MetricLogger, TensorBoard as TensorBoard
 from minihybrid.train.metrics import (
     Evaluation as Evaluation,
     Mean as Mean,

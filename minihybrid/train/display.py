@@ -1,4 +1,4 @@
-"""What a run looks like while it goes on: a live panel on a terminal, plain lines anywhere else."""
+"""What a run looks like while it goes on: a live panel on a terminal, a bar in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from minihybrid.train.events import Ended, Evaluated, Event, Started, Stepped, Summary
 from minihybrid.train.metrics import Evaluation, Mean
+from minihybrid.train.notebook import Cell, ProgressBar, Table, in_notebook
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -36,11 +37,13 @@ class Display(Protocol):
 def choose_display(kind: str, title: str, stream: TextIO | None = None) -> Display:
     """The display "live", "plain" or "quiet", on `stream` (standard output if none).
 
-    Where `stream` is no terminal that can draw the live panel, plain lines stand in for it.
+    "live" is a panel on a terminal that can draw it, a bar in a notebook, and plain lines anywhere else.
     """
-    stream = stream or sys.stdout
     if kind == "quiet":
         return Quiet()
+    if kind == "live" and stream is None and in_notebook():
+        return Notebook(title)
+    stream = stream or sys.stdout
     if kind == "live" and stream.isatty():
         from rich.console import Console
 
@@ -257,6 +260,43 @@ class Live:
     def _width(self) -> int:
         # Two columns stay free for the ^C that a terminal echoes: a line break there would break up the drawing.
         return min(self.WIDTH, self._console.width - 2)
+
+
+class Notebook(Quiet):
+    """A bar in a notebook's cell, drawn again at most `RATE` times a second, and the closing table in its place."""
+
+    RATE = 5
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._cell = Cell()
+        self._bar = ProgressBar()
+        self._loss = Mean(keep=0.95)
+        self._phase = self._score = ""
+        self._drawn = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        if isinstance(event, Started):
+            self._bar.begin(event.steps)
+            self._draw()
+        elif isinstance(event, Stepped):
+            self._bar.done += 1
+            self._phase = event.result.phase
+            if not event.result.predicted:  # the loss of a prediction is of other data
+                self._loss.add(event.result.loss)
+            if perf_counter() - self._drawn > 1 / self.RATE:
+                self._draw()
+        elif isinstance(event, Evaluated):
+            self._score = _scores(event)
+        elif isinstance(event, Ended):
+            self._cell.show(Table(self._title, summary_rows(event.summary)))
+
+    def _draw(self) -> None:
+        loss = f"loss {self._loss.value:.4g}" if self._bar.done else ""
+        self._bar.text = "  ".join(part for part in (self._title, loss, self._score, self._phase) if part)
+        self._cell.show(self._bar)
+        self._drawn = perf_counter()
 
 
 def _spark(values: Sequence[float], width: int) -> str:

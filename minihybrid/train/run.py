@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 import shutil
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from minihybrid.module.record import RecordError, save
-from minihybrid.train.events import Ended, Evaluated, Event, Stepped
+from minihybrid.train.events import Ended, Event
+from minihybrid.train.logger import JsonLines, finite
 
 
 class RunError(RuntimeError):
@@ -57,8 +57,8 @@ class RunFolder:
             self._unmake()
             raise RunError(f"no run can be kept in {self._runs}: {_reason(error)}.") from None
         try:
-            self._partial.joinpath("config.json").write_text(json.dumps(_finite(config), indent=2) + "\n", "utf-8")
-            self._metrics = self._partial.joinpath("metrics.jsonl").open("w", encoding="utf-8")
+            self.writing.joinpath("config.json").write_text(json.dumps(finite(config), indent=2) + "\n", "utf-8")
+            self._metrics = JsonLines(self.writing / "metrics.jsonl")
         except OSError as error:
             self._unmake()
             raise self._refused(error) from None
@@ -72,21 +72,22 @@ class RunFolder:
         return self._runs / self.name
 
     @property
-    def _partial(self) -> Path:
+    def writing(self) -> Path:
+        """Where it is until then; who listens, too, may keep something there."""
         return self._runs / f".{self.name}.partial"
 
     def _claim(self, name: str) -> str:
         self.name = name
         try:
-            self._partial.mkdir()
+            self.writing.mkdir()
         except FileExistsError:
             raise RunError(
-                f"the run {name!r} is being written in {self._partial}; choose another name, or delete that folder if "
+                f"the run {name!r} is being written in {self.writing}; choose another name, or delete that folder if "
                 "its run was killed."
             ) from None
         # Looked for only now: a run of that name that ended a moment ago would be missed before the claim.
         if os.path.lexists(self.path):
-            self._partial.rmdir()
+            self.writing.rmdir()
             raise RunError(f"there is already a run {name!r} in {self._runs}; choose another name, or delete it.")
         return name
 
@@ -100,17 +101,12 @@ class RunFolder:
 
     def __call__(self, event: Event) -> None:
         """Log an event."""
-        entry = _entry(event)
-        if entry is None:
-            return
         try:
-            self._metrics.write(json.dumps(_finite(entry), allow_nan=False) + "\n")
-            if not isinstance(event, Stepped):
-                self._metrics.flush()
+            self._metrics(event)
             if isinstance(event, Ended):
                 self._metrics.close()
-                save(event.model, self._partial / "model.safetensors")
-                self._partial.rename(self.path)
+                save(event.model, self.writing / "model.safetensors")
+                self.writing.rename(self.path)
         except (OSError, RecordError) as error:
             raise self._refused(error) from None
 
@@ -128,7 +124,7 @@ class RunFolder:
     def _unmake(self) -> None:
         """Remove what is not kept, and what was made to hold it."""
         if hasattr(self, "name"):
-            shutil.rmtree(self._partial, ignore_errors=True)
+            shutil.rmtree(self.writing, ignore_errors=True)
         for folder in self._made:
             with contextlib.suppress(OSError):  # other runs are in it
                 folder.rmdir()
@@ -136,23 +132,3 @@ class RunFolder:
 
 def _reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
-
-
-def _entry(event: Event) -> dict[str, Any] | None:
-    if isinstance(event, Stepped):
-        return {"event": "step", **vars(event.result), "seconds": event.seconds, "cpu_seconds": event.cpu_seconds}
-    if isinstance(event, Evaluated):
-        return {"event": "evaluation", "steps": event.steps, **vars(event.evaluation)}
-    if isinstance(event, Ended):
-        summary = event.summary
-        score = None if summary.evaluation is None else vars(summary.evaluation)
-        told = {name: value for name, value in vars(summary).items() if name != "ledger"}
-        return {"event": "end", **told, "evaluation": score, **vars(summary.ledger)}
-    return None
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity; null stands for them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,9 +19,9 @@ class StepResult:
     as `Ledger` says. `predicted`: the step was a prediction; it may be `accepted` (a jump was made) or `rolled_back`. A
     real step that is `rolled_back` showed by its loss that the jump before it was no good, and it was taken back; one
     that `shortened` what came before it made no step either. `horizon` is how many steps a prediction stands for,
-    `scale` what it was multiplied by (0 if no jump was made). `guard` says which data verified it, "held-out",
-    "in-sample" or "next step", and is None where nothing did. `note` says in a sentence what else was done, such as an
-    action of recovery.
+    `scale` what it was multiplied by (0 if no jump was made), `confidence` in [0, 1] what its predictor says of it.
+    `guard` says which data verified it, "held-out", "in-sample" or "next step", and is None where nothing did. `note`
+    says in a sentence what else was done, such as an action of recovery.
     """
 
     step: int
@@ -35,6 +35,7 @@ class StepResult:
     shortened: bool = False
     horizon: float = 0
     scale: float = 0.0
+    confidence: float | None = None
     loss_after: float | None = None
     guard: str | None = None
     backward_passes: int = 0
