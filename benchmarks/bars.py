@@ -68,21 +68,36 @@ def judge_memory(rows: list[dict[str, Any]]) -> list[tuple[MemoryBar, int]]:
 
 
 class Verdict(NamedTuple):
-    """A bar, the ratio found, its interval, and whether the whole interval lies above the bar."""
+    """A bar, the ratio found, its interval, what was allowed, and whether the whole interval lies above that."""
 
     bar: Bar
     ratio: float
     interval: tuple[float, float]
+    allowed: float
     missed: bool
 
 
-def judge(rows: list[dict[str, Any]], headroom: float = 1.0) -> list[Verdict]:
-    """The bars that the rows say something about."""
-    found = {(row["workload"], row["contender"]): row["ratios"] for row in rows}
+def judge(
+    rows: list[dict[str, Any]], headroom: float = 1.0, published: list[dict[str, Any]] | None = None
+) -> list[Verdict]:
+    """The bars that the rows say something about.
+
+    With the rows that were `published`, a ratio that was above its bar then has to be no worse than it was.
+    """
+    found, before = _ratios(rows), _ratios(published or [])
     verdicts = []
     for bar in BARS:
-        ratio = found.get((bar.workload, bar.contender), {}).get(bar.reference)
-        if ratio is not None:
+        if (ratio := found.get(bar[:3])) is not None:
             low, high = ratio["interval"]
-            verdicts.append(Verdict(bar, ratio["median"], (low, high), low > bar.limit * headroom))
+            reached = before[bar[:3]]["median"] if bar[:3] in before else 0.0
+            allowed = headroom * max(bar.limit, reached)
+            verdicts.append(Verdict(bar, ratio["median"], (low, high), allowed, low > allowed))
     return verdicts
+
+
+def _ratios(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], dict[str, Any]]:
+    return {
+        (row["workload"], row["contender"], reference): ratio
+        for row in rows
+        for reference, ratio in row["ratios"].items()
+    }

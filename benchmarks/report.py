@@ -104,6 +104,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(f'{head[:-2]},\n  "rows": [\n{rows}\n  ]\n}}\n', encoding="utf-8")
 
 
+def published(name: str) -> list[Row]:
+    """The rows of results/NAME.json."""
+    rows: list[Row] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
 def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A Markdown table: the first column to the left, the others to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *body]

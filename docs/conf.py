@@ -1,4 +1,4 @@
-"""The documentation as pages: `sphinx-build -W docs docs/_build`. Needs the extra `docs`, and no network."""
+"""The documentation as pages: `sphinx-build -W docs docs/_build/html`. Needs the extra `docs`, and no network."""
 
 import sys
 from pathlib import Path

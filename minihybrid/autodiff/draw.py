@@ -72,8 +72,9 @@ class Drawing:
     def __repr__(self) -> str:
         ops = sum(vertex.kind == "op" for vertex in self.vertices)
         leaves = sum(vertex.kind in ("parameter", "leaf") for vertex in self.vertices)
+        told = f"{ops} op{'s' * (ops != 1)} and {leaves} {'leaf' if leaves == 1 else 'leaves'}"
         more = f", and {self.left_out:,} more" if self.left_out else ""
-        return f"<drawing of {ops} ops and {leaves} leaves{more}; .svg and .dot are its texts>"
+        return f"<drawing of {told}{more}; .svg and .dot are its texts>"
 
 
 def draw(result: Tensor, model: Any = None, /, *, limit: int = 60, **names: Tensor) -> Drawing:
@@ -88,7 +89,7 @@ def draw(result: Tensor, model: Any = None, /, *, limit: int = 60, **names: Tens
     >>> x, w = mh.tensor([1.0, 2.0]), mh.tensor([3.0, 4.0], requires_grad=True)
     >>> drawing = mh.draw((w * w).sum() * 2, w=w)
     >>> drawing
-    <drawing of 3 ops and 1 leaves; .svg and .dot are its texts>
+    <drawing of 3 ops and 1 leaf; .svg and .dot are its texts>
     >>> print(drawing.dot)
     digraph {
       0 [label="multiply\\n()", shape=box];

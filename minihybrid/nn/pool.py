@@ -98,7 +98,13 @@ class AvgPool2dConfig(Config):
     """The options of an `AvgPool2d`. Raises ValueError for those that are no numbers in range.
 
     >>> AvgPool2dConfig(2).init()
-    AvgPool2d(kernel_size=2, stride=None, padding=0, ceil_mode=False, count_include_pad=True)
+    AvgPool2d(
+      kernel_size=2,
+      stride=None,
+      padding=0,
+      ceil_mode=False,
+      count_include_pad=True,
+    )
     """
 
     kernel_size: Numbers

@@ -21,6 +21,8 @@ Shape = Literal["line", "pale", "dots", "squares", "specks"]
 
 KINDS = ("warmup", "full", "predict", "correct", "evaluate", "accepted", "rolled back", "declined")
 WIDE, HIGH = 1000, 300  # of the drawing, before it is stretched
+NARROW = 2
+"""Bands are drawn at least so wide; who would be narrower is coloured strongly."""
 MOST = 1500
 """Points that a line is drawn with, about as many as a screen has columns."""
 
@@ -82,7 +84,8 @@ class Chart:
         for phase, start, end in stretches(self.phases):
             left, right = x.place(start) * WIDE, x.place(end) * WIDE
             # One prediction among thousands of steps is to be seen, on a telephone as well.
-            yield f'<rect class="{kind(phase)}" x="{left:.1f}" width="{max(right - left, 2):.1f}" height="{HIGH}"/>'
+            style = f"{kind(phase)} narrow" if right - left < NARROW else kind(phase)
+            yield f'<rect class="{style}" x="{left:.1f}" width="{max(right - left, NARROW):.1f}" height="{HIGH}"/>'
         for at, _ in y.ticks():
             yield f'<path class="grid" d="M0 {HIGH * (1 - at):.1f}h{WIDE}"/>'
         for one in series:

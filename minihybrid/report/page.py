@@ -90,7 +90,7 @@ def _line(i: int) -> str:
 # Tables
 
 
-def _table(runs: Sequence[Run], head: str, rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+def _table(runs: Sequence[Run], head: str, rows: Iterable[tuple[str, Sequence[str]]], style: str = "") -> str:
     names = "".join(f"<th>{escape(run.name)}</th>" for run in runs)
     lines = "".join(
         f'<tr><td class="{"indent" if label.startswith(" ") else ""}">{escape(label.strip())}</td>'
@@ -98,7 +98,7 @@ def _table(runs: Sequence[Run], head: str, rows: Iterable[tuple[str, Sequence[st
         + "</tr>\n"
         for label, cells in rows
     )
-    return f'<div class="scroll"><table class="{kind}"><tr><th>{escape(head)}</th>{names}</tr>\n{lines}</table></div>'
+    return f'<div class="scroll"><table class="{style}"><tr><th>{escape(head)}</th>{names}</tr>\n{lines}</table></div>'
 
 
 def _results(runs: Sequence[Run]) -> Iterator[tuple[str, list[str]]]:

@@ -46,6 +46,18 @@ def test_a_bar_is_missed_when_the_whole_interval_lies_above_it() -> None:
     assert not missed(1.1, 1.2, 1.3, headroom=1.15)
 
 
+def test_a_bar_that_was_missed_before_is_missed_again_when_the_ratio_got_worse() -> None:
+    def rows(*ours: float) -> list[report.Row]:
+        return report.rows_of("784-128-10 b64", [_result(x, 10.0) for x in ours], {})
+
+    def missed(found: list[report.Row], published: list[report.Row]) -> bool:
+        return next(v.missed for v in judge(found, 1.15, published) if v.bar.reference == NAIVE)
+
+    assert not missed(rows(1.3), published=rows(1.2))
+    assert missed(rows(1.4), published=rows(1.2))
+    assert not missed(rows(1.1), published=rows(0.5)), "a bar that is met is all that is asked for"
+
+
 def test_a_grid_has_a_dash_where_there_is_no_value() -> None:
     text = report.grid(_rows(), "peak_bytes", str)
     assert text.splitlines() == ["|  | 784-128-10 b64 |", "| --- | ---: |", f"| {OURS} | 1000 |"]

@@ -60,7 +60,9 @@ def test_phases_are_shaded_where_they_were():
 def test_a_single_step_among_many_is_wide_enough_to_be_seen():
     phases = ["full"] * 5000 + ["predict"] + ["full"] * 5000
     _, svg, _ = parts(Chart("Loss", "step", [Series("a", "run-0", [(0, 1), (9, 2)])], phases=phases))
-    assert [float(rect.get("width")) for rect in svg.iter("rect")][1] >= 2
+    before, single, after = svg.iter("rect")
+    assert float(single.get("width")) >= 2 and single.get("class") == "is-predict narrow"
+    assert before.get("class") == after.get("class") == "is-full"
 
 
 def test_text_that_is_no_text():

@@ -18,6 +18,9 @@ import numpy as np
 from minihybrid.config import is_number
 from minihybrid.hybrid.predictors.extrapolation import Combination, Extrapolation, ExtrapolationConfig, length
 
+ROUNDING = 1e-12
+"""What a sum of at most some hundred numbers of size 1 may miss 0 by."""
+
 
 class RreConfig(ExtrapolationConfig):
     """`damping` in (0, 1] is how far towards the fixed point; `ridge` >= 0, in mean diagonals of G, is added to G.
@@ -87,5 +90,7 @@ def affine_weights(gram: Any, ridge: float) -> Any:
         return np.full(k, 1 / k)
     energies, vectors = np.linalg.eigh(gram / scale)  # as a solver can find even a regularised G singular
     ridge = max(ridge, float(np.finfo(np.float64).eps))
-    c = vectors @ (vectors.sum(axis=0) / (np.maximum(energies, 0.0) + ridge))
+    sums = vectors.sum(axis=0)
+    sums[abs(sums) < ROUNDING] = 0.0  # divided by an energy of 0, what is left of a sum of 0 would decide everything
+    c = vectors @ (sums / (np.maximum(energies, 0.0) + ridge))
     return c / c.sum()
