@@ -255,24 +255,18 @@ plt.show()
 # To see whether the net holds, jump off a building. Here is a predictor that means harm: it proposes a random
 # direction, as long as the weights themselves, and claims to be certain. It also shows how little a predictor is. It
 # *watches* real steps (`observe`), *proposes* a displacement of the flat weights (`predict`), and names its
-# *verification*; the rest is bookkeeping. It never touches the model.
+# *verification*; the rest is bookkeeping. It never touches the model. We derive it from `Null`, which proposes a jump
+# of nothing and has all the methods that a predictor needs.
 
 # %%
-from minihybrid.hybrid.predictors import NullConfig, Prediction
+from minihybrid.hybrid.predictors import Null, NullConfig, Prediction
 from minihybrid.hybrid.verify import Unprobed
-from minihybrid.stateful import Stateful
 
 
-class Saboteur(Stateful):  # its attributes are all there is to save and to restore
-    looks_at_gradients = False
-
+class Saboteur(Null):
     def __init__(self, verification):
-        self.config, self.rng = verification, mh.Rng(7)
-        self.reset()
-
-    @property
-    def verification(self):
-        return self.config
+        super().__init__(NullConfig(verification))
+        self.rng, self.weights = mh.Rng(7), None
 
     def observe(self, step):
         self.weights = step.weights.copy()  # vectors are borrowed: copy what you keep
@@ -281,16 +275,6 @@ class Saboteur(Stateful):  # its attributes are all there is to save and to rest
         direction = self.rng.normal(self.weights.size)
         length = np.linalg.norm(self.weights) / np.linalg.norm(direction)
         return Prediction(direction * length, est_steps=horizon, confidence=1.0)
-
-    def translate(self, delta):
-        """The weights were moved by a jump; here nothing has to move along."""
-
-    def readout(self):
-        """The weights to keep, if those are not the last ones."""
-        return None
-
-    def reset(self):
-        self.weights = None
 
 
 # %% [markdown]
@@ -352,20 +336,17 @@ print(f"undisturbed         {score(plain).accuracy:.1%}")
 #
 # ## A predictor of your own
 #
-# Now one that means well. The idea of tutorial 9: follow an average of the weights, and carry its displacement on.
+# Now one that means well. The idea of tutorial 9: follow an average of the weights, and carry its displacement on. Two
+# more methods matter now. `translate` is called when a jump was made: whoever remembers positions has to move them
+# along. `reset` is called when steps were taken back: the past is not the past any more. (A third, `readout`, may give
+# weights to evaluate instead of the last ones, such as an average. We leave it as `Null` has it: none.)
 
 
 # %%
-class Follow(Stateful):
-    looks_at_gradients = False
-
+class Follow(Null):
     def __init__(self, keep=0.9):
-        self.config = keep
-        self.reset()
-
-    @property
-    def verification(self):
-        return GuardSearch()
+        super().__init__(NullConfig(GuardSearch()))
+        self.keep = keep
 
     def reset(self):
         self.average = self.then = None
@@ -375,7 +356,7 @@ class Follow(Stateful):
         if self.average is None:
             self.average = step.weights.copy()
             self.then = self.average.copy()
-        self.average += (1 - self.config) * (step.weights - self.average)
+        self.average += (1 - self.keep) * (step.weights - self.average)
         self.steps += 1
 
     def predict(self, horizon, trust=1.0):
@@ -388,9 +369,6 @@ class Follow(Stateful):
     def translate(self, delta):
         self.average += delta  # or the next displacement would contain the jump
         self.then += delta
-
-    def readout(self):
-        return None
 
 
 trainer = HybridTrainer(
@@ -464,7 +442,7 @@ for method in ("Adam", "Null", "Adam, rate x 2", "Follow", "Drift"):
 # forty steps where the guard allows it. `Null` shows what asking costs: next to nothing.
 #
 # That is the honest state of prediction on minibatches: a cheap insurance against a learning rate that is too small.
-# You have found it yourself, with thirty lines and three controls. (The full comparison, 13 tasks and 40 methods, is
+# You have found it yourself, with twenty-five lines and three controls. (The full comparison, 13 tasks and 40 methods, is
 # `minihybrid compare --suite full`; docs/prediction.md tells what it found.)
 #
 # The trainer asks itself the same question, by the way, while it runs: now and then it leaves a prediction out, by the
