@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from minihybrid.config import Config
-from minihybrid.hybrid.correct import CorrectionConfig, Corrector
+from minihybrid.device import Device
+from minihybrid.hybrid.correct import CorrectionConfig, Corrector, _signs
 from minihybrid.rng import Rng
 
 PREDICTED = np.array([1, 2, 3, 4, 5, 6, 7], np.float32)
@@ -27,6 +28,12 @@ def cycle(corrector, predicted, real, losses=(None, None)):
 
 def normal(seed, *shape):
     return Rng(seed).normal(shape)
+
+
+def test_signs_are_the_bits_of_a_stream():
+    words = Rng(0).words(80).astype("<u8").view(np.uint8)
+    for n in (1, 63, 64, 65, 128, 64 * 66):
+        np.testing.assert_array_equal(_signs(n, Device("cpu")), 1 - 2 * np.unpackbits(words)[:n].astype(np.int8))
 
 
 def test_corrections_vanish_when_predictions_are_right(corrector):

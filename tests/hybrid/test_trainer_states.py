@@ -37,6 +37,7 @@ KINDS = {
     "full": None,
     "minibatch": replace(SHORT, predictor=DriftConfig(average=0.5, stride=1)),
     "full batch": HybridConfig.full_batch(),
+    "reference": replace(HybridConfig.reference(), warmup=3, full=3, correct=2),  # with all the parts there are
 }
 RULES = {
     "adam": mh.optim.Adam,
@@ -102,6 +103,11 @@ def beyond(trainer: Any) -> dict[str, Any]:
     if isinstance(trainer, HybridTrainer):
         held |= {"position": trainer._position, "watch": repr(trainer.watch.state_dict()), "phase": trainer.phase}
         held |= {"predictor": bits(trainer.predictor.state_dict())}
+        for name in ("forecaster", "corrector", "payoff", "state", "hindsight"):
+            part = getattr(trainer, name)
+            held[name] = (
+                None if part is None else bits(part.state_dict() if hasattr(part, "state_dict") else vars(part))
+            )
     return held | {"made": trainer.steps}
 
 

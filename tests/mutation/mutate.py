@@ -53,7 +53,11 @@ ARITHMETIC = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of one file: what stands at [start, end) becomes `text`. `reach` are the lines whose tests see it."""
+    """One change of one file: what stands at [start, end) becomes `text`.
+
+    `reach` are the lines whose tests see it: its own, those of the function whose default it is, or all of the file
+    for what runs when the file is imported.
+    """
 
     file: str
     line: int
@@ -61,7 +65,7 @@ class Mutant:
     start: int
     end: int
     text: str
-    reach: tuple[int, ...]  # empty: it runs when the module is imported
+    reach: tuple[int, ...]
 
     def applied(self, source: bytes) -> bytes:
         """The source with the change."""
@@ -81,6 +85,7 @@ class Changes(ast.NodeVisitor):
             self.offsets.append(self.offsets[-1] + len(line))
         self.found: list[Mutant] = []
         self.inside: list[ast.AST] = []  # the functions around a node
+        self.called: tuple[int, ...] = ()  # the lines of the function whose defaults are looked at
         self.visit(ast.parse(source))
 
     def span(self, node: Any) -> tuple[int, int]:
@@ -91,14 +96,17 @@ class Changes(ast.NodeVisitor):
         """Note that `node` can become another node, or a text."""
         start, end = self.span(node)
         text = changed if isinstance(changed, str) else f"({ast.unparse(changed)})"
-        reach = tuple(range(node.lineno, node.end_lineno + 1)) if self.inside else ()
+        last = len(self.offsets)
+        reach = tuple(range(node.lineno, node.end_lineno + 1)) if self.inside else self.called or tuple(range(1, last))
         self.found.append(Mutant(self.file, node.lineno, kind, start, end, text, reach))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         for decorator in node.decorator_list:
             self.visit(decorator)
+        self.called = tuple(range(node.body[0].lineno, node.body[-1].end_lineno + 1))  # type: ignore[operator]
         for default in (*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)):
             self.visit(default)
+        self.called = ()
         self.inside.append(node)
         self.visit_body(node.body)
         self.inside.pop()
@@ -272,7 +280,7 @@ class Chosen:
 
 def order_for(mutant: Mutant, reached: dict[int, list[str]], times: dict[str, float]) -> list[str]:
     """The tests for a mutant: those of the mirroring file first, the quick ones first."""
-    names = {name for line in mutant.reach for name in reached.get(line, [])} if mutant.reach else set(times)
+    names = {name for line in mutant.reach for name in reached.get(line, [])}
     folder, _, file = mutant.file.removeprefix("minihybrid/").rpartition("/")
     mirror = f"tests/{folder}/test_{file}::"
     return sorted(names & times.keys(), key=lambda name: (not name.startswith(mirror), times[name]))

@@ -129,3 +129,13 @@ def test_an_optimizer_tells_how_it_scales_gradients():
         expected = np.concatenate([expected[2:], expected[:2]])
     np.testing.assert_allclose(optimizer.scaling(), expected, rtol=1e-5)
     assert (mh.optim.Ema(optimizer).scaling() == optimizer.scaling()).all()
+
+
+def test_where_the_gradient_is_zero_there_is_nowhere_to_go():
+    matrix = hessian(4, mh.Rng(1))
+    points = np.concatenate([mh.Rng(2).normal((5, 4), dtype=np.float64), np.zeros((1, 4))])
+    predictor = QuasiNewtonConfig().init()
+    shown(predictor, matrix, points[:-1], mh.optim.SGD(), np.full(4, 0.01))
+    assert predictor.predict(1, trust=1e12) is not None
+    shown(predictor, matrix, points[-1:], mh.optim.SGD(), np.full(4, 0.01))
+    assert predictor.predict(1, trust=1e12) is None
