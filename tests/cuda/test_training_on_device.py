@@ -78,6 +78,14 @@ def test_a_run_is_the_cpus(preset: str, compiled: bool, cuda: Device) -> None:
     np.testing.assert_allclose(kept, theirs, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_loss_is_one_number_of_any_shape(shape: tuple[int, ...], cuda: Device) -> None:
+    for device in (cuda, Device("cpu")):
+        trainer, batches = made(device, "full", False)
+        trainer.model_wrapper.forward_fn = lambda model, batch: (model, forward(model, batch)[1].reshape(shape))
+        assert np.isfinite(trainer.step(next(batches)).loss)
+
+
 # How often a step waits for the device
 
 
