@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from minihybrid.autodiff.graph import Graph, why_not
+from minihybrid.autodiff.graph import Graph, put, why_not
 from minihybrid.autodiff.trace import Call, Number, Trace, arrays_in, is_array, owner
 from minihybrid.device import Device, on_cpu
 from minihybrid.rng import Rng
@@ -64,7 +64,7 @@ class Plan:
             *(f"{name} = {text(asked)}({', '.join(map(text, args))})" for name, asked, args in trace.asked_for),
             *_unless([guard if outcome else f"not {guard}" for guard, outcome in dict.fromkeys(trace.guards)]),
             *numbers.lines(text),
-            *(f"{text(np.copyto)}({text(array)}, {expression})" for expression, array in inputs),
+            *(f"{text(_copying(array))}({text(array)}, {expression})" for expression, array in inputs),
             *map(source.line, host),
             *(line for part in parts for line in part.lines(source)),
             f"return {returns(text)}",
@@ -122,6 +122,11 @@ class _Part:
     def lines(self, source: _Source) -> list[str]:
         """What stands for them in the source of a replay."""
         return [*map(source.line, self.calls)] if self.graph is None else [f"{source.text(self.graph)}()"]
+
+
+def _copying(array: Any) -> Callable[..., None]:
+    """What copies an argument to an array of the plan."""
+    return np.copyto if on_cpu(array) or not array.flags.c_contiguous else put
 
 
 def _host_first(calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:

@@ -182,8 +182,8 @@ class Trace:
             names = list(options)
             values = self._operands([*args, *options.values()])
             args, options = values[: len(args)], dict(zip(names, values[len(args) :], strict=True))
-        if function is np.dot and len(args) == 3:
-            args, options = args[:2], {"out": args[2]}
+        if function is np.dot and args[2:]:
+            args, options = args[:2], {"out": args[-1]}
         out = options.pop("out", None)
         values, options = _values(args, self), _values(options, self)
         takes_out = function in _TAKES_OUT or (reduces and not plainly)

@@ -120,6 +120,21 @@ def test_memory_is_for_what_lives_at_one_time():
     assert plan.nbytes == 256 < sum(-(-array.nbytes // 64) * 64 for array in places.values()) + 128
 
 
+def test_what_a_function_writes_to_is_part_of_it():
+    def doubled(out, x):
+        out[...] = x * 2
+
+    def function(x, y):
+        made = np.empty_like(x)
+        x.trace.opaque(doubled, (made, x))
+        return made + 1, y * 1
+
+    plan = recorded(function, *arrays(0))
+    assert plan.nbytes == 64
+    x, y = arrays(1)
+    np.testing.assert_array_equal(plan.replay(x, y)[0], x * 2 + 1)
+
+
 def test_a_plan_keeps_nothing_of_the_recording():
     met = []
 

@@ -67,7 +67,7 @@ def test_a_run_is_the_cpus(preset: str, compiled: bool, cuda: Device) -> None:
     assert [r.phase for r in found] == [r.phase for r in expected]
     assert [r.accepted for r in found] == [r.accepted for r in expected]
     assert any(r.accepted for r in found) == (preset != "full")
-    if compiled:
+    if compiled and preset != "full-batch":  # whose steps verify the one before, without a plan
         graphs = trainer.model_wrapper._compiled.plans[0].graphs
         assert graphs and all(graph.captured for graph in graphs)
     np.testing.assert_allclose([r.loss for r in found], [r.loss for r in expected], rtol=1e-6)
