@@ -19,7 +19,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-import numpy as np
+from numpy import ndarray
 
 from minihybrid.device import on_cpu
 
@@ -45,11 +45,11 @@ def fusible(function: Callable[..., Any]) -> Fusible:
     on_gpu: Callable[..., Any] = lambda *args: NotImplemented  # noqa: E731
 
     @functools.wraps(function)
-    def either(x: Any, *args: Any) -> Any:
-        if type(x) is np.ndarray or on_cpu(x):
-            return function(x, *args)
-        made = on_gpu(x, *args)
-        return function(x, *args) if made is NotImplemented else made
+    def either(*args: Any) -> Any:
+        if type(args[0]) is ndarray or on_cpu(args[0]):
+            return function(*args)
+        made = on_gpu(*args)
+        return function(*args) if made is NotImplemented else made
 
     def kernel(function: Callable[..., Any]) -> None:
         nonlocal on_gpu

@@ -46,7 +46,7 @@ _KERNELS = {
 
 
 def put(target: Any, source: Any) -> None:
-    """target[...] = source, of one shape and dtype on a GPU, target in C order; a copy of memory is the quickest."""
+    """target[...] = source, of one shape and dtype on a GPU, target in C order; a copy of memory is quickest."""
     if source.flags.c_contiguous:
         target.data.copy_from_device_async(source.data, target.nbytes)
     else:

@@ -81,7 +81,7 @@ class Optimizer:
         self.update_in_place(w, g, moments, lr, t, scratch)
 
     def _rule(self, w: Any) -> Callable[..., None]:
-        return self.update_in_place if on_cpu(w) else self.update_in_one_launch
+        return self.update_in_place if type(w) is np.ndarray or on_cpu(w) else self.update_in_one_launch
 
     def step(self, lr: float, model: M, grads: GradientsParams) -> M:
         """Update the parameters that have a gradient, and return the model; consumes the model and the gradients.
