@@ -402,6 +402,7 @@ class HybridTrainer(FullTrainer[M]):
         loss, norm = result.loss, result.gradient_norm or 0.0
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return self._undo(result, norm), False
+        self._last_loss = loss
         self._level.add(loss)
         self._cycle_losses.append(loss)
         regrets = self.hindsight is not None and self.hindsight.observe(loss)

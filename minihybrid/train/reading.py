@@ -82,13 +82,13 @@ class Readings:
     def later(self, number: Any) -> Scalar:
         """An array of one number: the number itself on the CPU, else one to be read later."""
         if not self.wait:
-            return float(number)
+            return float(number.item())
         if self._numbers is None:
             self._numbers = np.empty_like(number, np.float64, shape=(ROOM,))
         if len(self._waiting) == ROOM:
             self.read()
-        reading = Reading(self)
-        self._numbers[len(self._waiting)] = number
+        reading, place = Reading(self), len(self._waiting)
+        self._numbers[place : place + 1] = number
         self._waiting.append(reading)
         return reading
 

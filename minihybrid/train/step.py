@@ -8,7 +8,10 @@ from minihybrid.train.reading import Reading, later
 
 
 class DivergenceError(FloatingPointError):
-    """A real step had a loss or a gradient that is no finite number; it was not applied, the model is as before it."""
+    """A real step had a loss or a gradient that is no finite number; it was not applied, the model is as before it.
+
+    On a GPU, where numbers are looked at later, it is as before some steps more; the message says which.
+    """
 
 
 @later("loss", "gradient_norm")

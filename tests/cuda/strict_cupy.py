@@ -7,7 +7,8 @@ only what CuPy does, in the places that bite:
 - Functions and methods exist, and take the options, as listed in FUNCTIONS and METHODS: the signatures of CuPy 14.2,
   held against the real ones by test_strict_cupy.py wherever CuPy can be imported. What is not listed raises.
 - Reductions, and single elements, are 0-d arrays on the device; a single element is a view.
-- Results are C-contiguous. `empty` holds NaN, as nobody may read it.
+- Results are C-contiguous. `empty` holds NaN, as nobody may read it. Of several values that are written to one place
+  the first stays, because on a GPU any may, and on the CPU it is the last.
 - `counting()` tells at which lines the host waited for the device, and at which something was copied to the device.
 
 Where a refusal is no matter of a signature, a comment names the place in CuPy's sources (cupy/_core/...) that it comes
@@ -173,6 +174,7 @@ SCATTERED = {  # what ufunc.at can add up (_routines_indexing.pyx, _scatter_op_s
 }
 READS_A_SIZE = {"nonzero", "flatnonzero", "argwhere", "unique", "bincount"}  # of the result, from the device
 TAKES_HOST_ARRAYS = {"take": 1, "roll": 1, "pad": 1, "array": 0, "asarray": 0, "ascontiguousarray": 0}
+ANYWHERE = {"array", "copy", "reshape", "transpose", "swapaxes", "squeeze"}  # fetch what is elsewhere, or show it
 BLOCK = 512  # bytes, to which the pool rounds up (cupy/cuda/memory.pyx)
 
 SCALARS = {bool, int, float, complex, *(np.dtype(char).type for char in "?bhilqBHILQefdFD")}  # _scalar.pyx
@@ -817,7 +819,7 @@ def _call(name: str, function: Callable[..., Any], args: tuple[Any, ...], option
     for i, value in enumerate([*args, *options.values()]):
         for found in _found(value):
             if isinstance(found, ndarray):
-                if name not in ("array", "copy"):  # which fetch it from another device
+                if name not in ANYWHERE:
                     _require_here(found)
             elif i == host:
                 _uploaded(name, found)

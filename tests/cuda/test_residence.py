@@ -138,7 +138,9 @@ def test_the_second_gpu_is_used_inside_its_context(strict: Device) -> None:
         assert second.memory_in_use() > 0
     with pytest.raises(ValueError, match=r"cuda:1.*with mh.Device\('cuda:1'\).use\(\)"):
         model(x)
-    assert model.to("cuda").device == strict
+    model = model.to("cuda")
+    assert model.device == strict
+    assert model.to("cuda:1").device == second  # whose vector is there, too
 
 
 @pytest.mark.parametrize(
