@@ -133,7 +133,7 @@ class Device:
 
 
 def on_cpu(array: Any) -> bool:
-    """Whether an array is NumPy's, or stands for one of NumPy's while a step is recorded (autodiff/trace.py)."""
+    """Whether an array or number is NumPy's, or stands for one while a step is recorded (autodiff/trace.py)."""
     return isinstance(getattr(array, "__minihybrid_array__", array), (np.ndarray, np.generic))
 
 

@@ -13,7 +13,8 @@ TILE = 16
 def matmul(out: Any, a: Any, b: Any, bias: Any = None, activation: str = "none") -> None:
     """out = activation(a @ b + bias): a [n, k], b [k, m], out [n, m] contiguous, bias [m] contiguous or None.
 
-    a and b may be transposed views. The twin is `np.dot(a, b) + bias`, and the op of the activation's name.
+    n is at most a million. a and b may be transposed views. The twin is `np.dot(a, b) + bias`, and the op of the
+    activation's name.
     """
     (rows, depth), columns, size = a.shape, b.shape[1], a.itemsize
     if out.size:

@@ -15,16 +15,5 @@ def segment_sum(out: Any, x: Any, labels: Any) -> None:
     count, columns = out.shape
     if out.size:
         threads = min(-(-columns // 32) * 32, 256)
-        launch(
-            "segment_sum.cu",
-            "segment_sum",
-            out.dtype,
-            (count,),
-            (threads,),
-            out,
-            x,
-            labels,
-            count,
-            len(labels),
-            columns,
-        )
+        where = "segment_sum.cu", "segment_sum", out.dtype, (count,), (threads,)
+        launch(*where, out, x, labels, count, len(labels), columns)

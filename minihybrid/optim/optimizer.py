@@ -74,11 +74,14 @@ class Optimizer:
             moment[...] = after[name]
 
     def update_in_one_launch(self, w: Any, g: Any, moments: Moments, lr: float, t: int, scratch: Any) -> None:
-        """The same on a GPU, with the same bits: for rules that have a kernel."""
+        """The same on a GPU, with the same bits, for rules that have a kernel.
+
+        Who derives from such a rule and changes what it does, overrides this, too.
+        """
         self.update_in_place(w, g, moments, lr, t, scratch)
 
     def _rule(self, w: Any) -> Callable[..., None]:
-        return self.update_in_place if on_cpu(w) else self.update_in_one_launch
+        return self.update_in_place if type(w) is np.ndarray or on_cpu(w) else self.update_in_one_launch
 
     def step(self, lr: float, model: M, grads: GradientsParams) -> M:
         """Update the parameters that have a gradient, and return the model; consumes the model and the gradients.

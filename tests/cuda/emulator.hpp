@@ -12,12 +12,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csetjmp>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <numeric>
-#include <random>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -57,8 +56,11 @@ namespace emulator {
 
 enum class State { ready, at_barrier, at_warp_barrier, done };
 
+// Fibers are made once and wait for the next block, with their stacks. They are switched by _setjmp and _longjmp, which
+// ask the operating system nothing; a context serves to begin one.
 struct Fiber {
-    ucontext_t context;
+    bool begun;
+    jmp_buf place;
     uint3 index;
     State state;
     int line;           // of the barrier that it waits at
@@ -67,10 +69,11 @@ struct Fiber {
     std::uint64_t slot[2];
 };
 
-constexpr std::size_t STACK = 64 * 1024, SHARED = 48 * 1024;
+constexpr std::size_t STACK = 64 * 1024, MOST = 1024, SHARED = 48 * 1024;
 
-static ucontext_t scheduler;
-static std::vector<Fiber> fibers;
+static jmp_buf scheduler;
+static Fiber fibers[MOST];
+static std::size_t count; // of the threads of a block
 static Fiber* current = nullptr;
 static void (*kernel)(void**);
 static void** arguments;
@@ -82,8 +85,12 @@ alignas(16) static char dynamic_shared[SHARED];
     std::snprintf(where, sizeof where, " (thread %u, %u, %u of block %u, %u, %u)", threadIdx.x, threadIdx.y, threadIdx.z,
                   blockIdx.x, blockIdx.y, blockIdx.z);
     error = what + where;
-    setcontext(&scheduler); // the other fibers are abandoned where they are
-    __builtin_unreachable();
+    for (Fiber& fiber : fibers) fiber.begun = false; // they are abandoned where they are
+    _longjmp(scheduler, 1);
+}
+
+static void pause() {
+    if (_setjmp(current->place) == 0) _longjmp(scheduler, 1);
 }
 
 static void wait(State state, int line, unsigned lanes = 0) {
@@ -91,13 +98,33 @@ static void wait(State state, int line, unsigned lanes = 0) {
     self->state = state;
     self->line = line;
     self->lanes = lanes;
-    swapcontext(&self->context, &scheduler);
+    pause();
 }
 
 static void entry() {
-    kernel(arguments);
-    current->state = State::done;
-    setcontext(&scheduler);
+    for (;;) { // a block each
+        kernel(arguments);
+        current->state = State::done;
+        pause();
+    }
+}
+
+// Runs a fiber until it pauses.
+__attribute__((noinline)) static void resume(std::size_t number) {
+    static char* const stacks = static_cast<char*>(mmap(nullptr, MOST * STACK, PROT_READ | PROT_WRITE,
+                                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    current = &fibers[number];
+    threadIdx = current->index;
+    if (_setjmp(scheduler) != 0) return;
+    if (current->begun) _longjmp(current->place, 1);
+    current->begun = true;
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = stacks + number * STACK;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, entry, 0);
+    setcontext(&context);
 }
 
 static unsigned thread_number() {
@@ -135,8 +162,8 @@ static unsigned ballot(unsigned mask, bool predicate, int line) {
 // Lets those go on that all have arrived; says whether there were any.
 static bool release() {
     bool released = false;
-    for (std::size_t warp = 0; warp < fibers.size(); warp += 32) {
-        const std::size_t lanes = std::min<std::size_t>(32, fibers.size() - warp);
+    for (std::size_t warp = 0; warp < count; warp += 32) {
+        const std::size_t lanes = std::min<std::size_t>(32, count - warp);
         for (std::size_t i = 0; i < lanes; ++i) {
             const Fiber& first = fibers[warp + i];
             if (first.state != State::at_warp_barrier) continue;
@@ -153,15 +180,15 @@ static bool release() {
             released = true;
         }
     }
-    const bool everybody = std::all_of(fibers.begin(), fibers.end(), [](const Fiber& fiber) {
-        return fiber.state == State::at_barrier && fiber.line == fibers.front().line;
+    const bool everybody = std::all_of(fibers, fibers + count, [](const Fiber& fiber) {
+        return fiber.state == State::at_barrier && fiber.line == fibers[0].line;
     });
     if (everybody)
-        for (Fiber& fiber : fibers) fiber.state = State::ready;
+        for (std::size_t i = 0; i < count; ++i) fibers[i].state = State::ready;
     return released || everybody;
 }
 
-static void run_block(char* stacks, const std::vector<unsigned>& order) {
+static void run_block(const std::vector<unsigned>& order) {
     std::memset(__start_cuda_shared, 0xff, __stop_cuda_shared - __start_cuda_shared);
     std::memset(dynamic_shared, 0xff, sizeof dynamic_shared);
     unsigned number = 0;
@@ -169,11 +196,6 @@ static void run_block(char* stacks, const std::vector<unsigned>& order) {
         for (unsigned y = 0; y < blockDim.y; ++y)
             for (unsigned x = 0; x < blockDim.x; ++x, ++number) {
                 Fiber& fiber = fibers[number];
-                getcontext(&fiber.context);
-                fiber.context.uc_stack.ss_sp = stacks + number * STACK;
-                fiber.context.uc_stack.ss_size = STACK;
-                fiber.context.uc_link = nullptr;
-                makecontext(&fiber.context, entry, 0);
                 fiber.index = {x, y, z};
                 fiber.state = State::ready;
                 fiber.exchanged = 0;
@@ -181,23 +203,34 @@ static void run_block(char* stacks, const std::vector<unsigned>& order) {
     for (;;) {
         for (const unsigned next : order) {
             if (fibers[next].state != State::ready) continue;
-            current = &fibers[next];
-            threadIdx = current->index;
-            swapcontext(&scheduler, &current->context);
+            resume(next);
             if (!error.empty()) return;
         }
         const auto is = [](State state) { return [=](const Fiber& fiber) { return fiber.state == state; }; };
-        if (std::all_of(fibers.begin(), fibers.end(), is(State::done))) return;
+        if (std::all_of(fibers, fibers + count, is(State::done))) return;
         if (release()) continue;
-        const auto waiting = std::find_if(fibers.begin(), fibers.end(), [](const Fiber& fiber) {
+        const auto waiting = std::find_if(fibers, fibers + count, [](const Fiber& fiber) {
             return fiber.state == State::at_barrier || fiber.state == State::at_warp_barrier;
         });
         threadIdx = waiting->index;
         const bool warp = waiting->state == State::at_warp_barrier;
+        for (Fiber& fiber : fibers) fiber.begun = false;
         error = std::string(warp ? "a shuffle" : "__syncthreads()") + " in line " + std::to_string(waiting->line) +
                 " is not reached by all threads of the " + (warp ? "warp" : "block") + " that it waits for";
         return;
     }
+}
+
+// The numbers 0 .. n - 1: in their order for seed 0, else in a random one.
+static std::vector<unsigned> shuffled(std::size_t n, std::uint64_t seed) {
+    std::vector<unsigned> numbers(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        seed = seed * 6364136223846793005u + (seed != 0);
+        const std::size_t place = seed ? (seed >> 33) % (i + 1) : i;
+        numbers[i] = numbers[place];
+        numbers[place] = unsigned(i);
+    }
+    return numbers;
 }
 
 static void outside(int, siginfo_t*, void*) {
@@ -212,7 +245,7 @@ static const char* run(const unsigned* grid, const unsigned* block, std::size_t,
     arguments = given;
     error.clear();
 
-    fibers.resize(blockDim.x * blockDim.y * blockDim.z);
+    count = blockDim.x * blockDim.y * blockDim.z;
     static char alternative[64 * 1024]; // the handler's own stack
     stack_t handler_stack{}, old_stack{};
     handler_stack.ss_sp = alternative;
@@ -220,26 +253,17 @@ static const char* run(const unsigned* grid, const unsigned* block, std::size_t,
     sigaltstack(&handler_stack, &old_stack);
     struct sigaction action {}, old_segv{}, old_bus{};
     action.sa_sigaction = outside;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER; // the handler never returns
     sigaction(SIGSEGV, &action, &old_segv);
     sigaction(SIGBUS, &action, &old_bus);
 
-    const std::size_t stack_bytes = fibers.size() * STACK;
-    void* stacks = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    std::vector<unsigned> blocks(gridDim.x * gridDim.y * gridDim.z), threads(fibers.size());
-    std::iota(blocks.begin(), blocks.end(), 0u);
-    std::iota(threads.begin(), threads.end(), 0u);
-    std::mt19937_64 random(seed);
-    if (seed) {
-        std::shuffle(blocks.begin(), blocks.end(), random);
-        std::shuffle(threads.begin(), threads.end(), random);
-    }
+    const std::vector<unsigned> blocks = shuffled(gridDim.x * gridDim.y * gridDim.z, seed);
+    const std::vector<unsigned> threads = shuffled(count, seed);
     for (const unsigned number : blocks) {
         blockIdx = {number % gridDim.x, number / gridDim.x % gridDim.y, number / gridDim.x / gridDim.y};
-        run_block(static_cast<char*>(stacks), threads);
+        run_block(threads);
         if (!error.empty()) break;
     }
-    munmap(stacks, stack_bytes);
     sigaction(SIGSEGV, &old_segv, nullptr);
     sigaction(SIGBUS, &old_bus, nullptr);
     sigaltstack(&old_stack, nullptr);

@@ -22,7 +22,16 @@ import numpy as np
 
 HEADER = Path(__file__).with_name("emulator.hpp")
 # The checks end in functions of the header. Without contraction a * b + c is rounded twice, as with --fmad=false.
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-w", "-ffp-contract=off", "-fsanitize=bounds,alignment")
+FLAGS = (
+    "-std=c++17",
+    "-O0",
+    "-fPIC",
+    "-fno-gnu-unique",
+    "-U_FORTIFY_SOURCE",
+    "-w",
+    "-ffp-contract=off",
+    "-fsanitize=bounds,alignment",
+)
 KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\s*\(")
 DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+([\w\s]+?)\s+(\w+)\[\]\s*;")
 MOST_SHARED = 48 * 1024

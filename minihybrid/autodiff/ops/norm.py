@@ -63,7 +63,8 @@ def _(x: Any, axis: Any, eps: float, centred: bool, known: Any) -> Any:
     if shape is None or known is not None or not kernels.fits(x):
         return NotImplemented
     x, out = kernels.contiguous(x), np.empty_like(x, order="C")
-    deviation = np.empty_like(x, shape=(*x.shape[: x.ndim - len(_axes(axis))], *(1 for _ in _axes(axis))))
+    ones = tuple(1 for _ in _axes(axis))
+    deviation = np.empty_like(x, shape=(*x.shape[: x.ndim - len(ones)], *ones), order="C")
     arrays = out.reshape(shape), deviation.reshape(-1), x.reshape(shape)
     opaque_call(kernels.standardize, *arrays, eps, centred)
     return out, deviation
@@ -75,7 +76,7 @@ def _axes(axis: Any) -> tuple[int, ...]:
 
 def _as_rows(x: Any, axis: Any) -> tuple[int, int] | None:
     """The shape of x as a matrix whose rows run over `axis`; None where those are not the last axes."""
-    axes = sorted([a % x.ndim for a in _axes(axis)])
+    axes = sorted([a % max(1, x.ndim) for a in _axes(axis)])
     if axes != [*range(x.ndim - len(axes), x.ndim)] or not x.size:
         return None
     columns = math.prod(x.shape[axes[0] :])
