@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from benchmarks.contenders import NAIVE, TORCH
 from benchmarks.memory import Memory
@@ -28,7 +27,13 @@ Row = dict[str, Any]
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    blas = next((lib for lib in threadpool_info() if lib["user_api"] == "blas"), None)
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        libraries = []
+    else:
+        libraries = threadpool_info()
+    blas = next((lib for lib in libraries if lib["user_api"] == "blas"), None)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,6 +85,8 @@ def bootstrap(values: Sequence[float], samples: int = 2000, level: float = 0.95)
 
 def one_core() -> str:
     """Keep this process on one core and BLAS on one thread; returns in words what could be done."""
+    from threadpoolctl import threadpool_limits  # here, as a machine with a GPU may lack it, and times nothing by this
+
     threadpool_limits(1)
     if not hasattr(os, "sched_setaffinity"):
         return "one BLAS thread, not pinned: this system offers no way"
