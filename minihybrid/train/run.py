@@ -184,12 +184,13 @@ class RunFolder:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        with contextlib.suppress(OSError):  # what cannot be flushed is thrown away just below
-            self._metrics.close()
         self._unmake()
 
     def _unmake(self) -> None:
         """Remove what is not kept, and what was made to hold it."""
+        if hasattr(self, "_metrics"):
+            with contextlib.suppress(OSError):  # what cannot be flushed was told after the last checkpoint
+                self._metrics.close()
         if self._shown and self.writing.exists():
             with contextlib.suppress(OSError):  # it can be taken up from there as well
                 self.writing.rename(self.path)
