@@ -219,3 +219,12 @@ def test_a_loss_that_does_not_move_at_all_is_a_caution_until_it_moves():
         assert verdict.reason == f"the loss has not moved from 0.5 for {moves} steps: training does not change it."
     assert watch.observe(0.499, 0.0).level is Level.HEALTHY and watch.still == 0
     assert watch.observe(0.499, 0.0).level is Level.HEALTHY
+
+
+def test_the_baseline_is_so_many_steps_and_no_more():
+    watch = DivergenceWatch(DivergenceLimits(baseline=20))
+    for z in noise(size=19):
+        watch.observe(1.0 + 0.1 * z, 2.0)
+    assert watch.judge(100.0, 1e9).level is Level.HEALTHY
+    watch.observe(1.0, 2.0)
+    assert watch.judge(100.0).trouble is Trouble.LOSS and watch.judge(1.0, 1e9).trouble is Trouble.EXPLOSION

@@ -42,6 +42,11 @@ def test_norms_over_groups_and_batches(weight: Any, bias: Any) -> None:
 
 def test_norms_over_the_last_axes() -> None:
     weight, bias = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 2))
+    x, w = X[0], RNG.normal(size=(4, 5, 2))
+    for axes in ((-1,), (-2, -1), (-3, -2, -1)):
+        factor = w[(0,) * (3 - len(axes))]
+        np.testing.assert_allclose(mh.layer_norm(x, factor, None, axes, EPS), standardized(x, axes) * factor)
+        np.testing.assert_allclose(mh.rms_norm(x, factor, axes, EPS), standardized(x, axes, False) * factor)
     expected = standardized(X, (-2, -1)) * weight + bias
     np.testing.assert_allclose(mh.layer_norm(X, weight, bias, (-2, -1), EPS), expected)
     np.testing.assert_allclose(mh.layer_norm(X, weight[0], bias[0], -1, EPS), standardized(X, -1) * weight[0] + bias[0])
