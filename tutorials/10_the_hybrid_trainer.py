@@ -474,7 +474,16 @@ print(f"{ledger.backward_passes} gradients", end=", ")
 print(f"{ledger.gradient_equivalents:.1f} gradient equivalents")
 
 # %% [markdown]
-# `minihybrid train` in a terminal is this with a display as the listener; it writes each step to `runs/`.
+# The package has a listener that draws, a bar in a notebook and a panel in a terminal:
+#
+# ```python
+# from minihybrid.train.display import choose_display
+#
+# with choose_display("live", "digits") as display:
+#     Learner(trainer, minibatches(), task.evaluate, steps=400, listeners=[display]).run()
+# ```
+#
+# `minihybrid train` uses it, keeps each step in `runs/`, and `minihybrid report` makes a page of what it has kept.
 #
 # ## On a GPU
 #
