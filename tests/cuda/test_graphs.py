@@ -353,3 +353,17 @@ def test_the_allocator_of_a_graph_has_what_its_first_run_asked_for(machine, stri
     graphs_made.launch()
     assert y.tolist() == [6, 6, 6]
     assert isinstance(graphs_made, graphs.Graph)
+
+
+def test_cupy_has_what_the_stand_in_adds_to_it():
+    cuda = pytest.importorskip("cupy").cuda
+    for owner, names in {
+        cuda: "MemoryPool MemoryHook using_allocator get_elapsed_time get_current_stream",
+        cuda.Stream: "begin_capture end_capture is_capturing record wait_event synchronize",
+        cuda.Graph: "launch debug_dot_str",
+        cuda.MemoryPool: "malloc",
+        cuda.MemoryPointer: "copy_from_device_async ptr",
+        cuda.Device: "compute_capability",
+        cuda.runtime: "getDeviceProperties driverGetVersion runtimeGetVersion",
+    }.items():
+        assert [name for name in names.split() if not hasattr(owner, name)] == []
