@@ -222,6 +222,9 @@ def through_a_mask(array):
 
 
 APART = {
+    "picked by a list": (lambda a: a[[2, 0]], "getitem is given a list, which has to be copied to the device"),
+    "picked by a tuple": (lambda a: a[:, (2, 0)], "getitem is given a list, which has to be copied to the device"),
+    "taken by a list": (lambda a: np.take(a, [2, 0], 0), "take is given a list, which has to be copied to the device"),
     "written through a mask": (through_a_mask, "an index with a mask waits for the device"),
     "sorted": (lambda a: np.sort(a, axis=0), "sort is not known to be kernels alone"),
     "a product by CuPy": (lambda a: np.matmul(a, a.T) @ a, "np.matmul goes through cuBLAS, by a handle of CuPy's"),
