@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minihybrid.autodiff.trace import Call, Number, arrays_in, arrays_within
+from minihybrid.autodiff.trace import Call, Number, arrays_in, arrays_within, is_array
 from minihybrid.device import Device, on_cpu
 from minihybrid.rng import Rng
 
@@ -30,6 +30,8 @@ def why_not(call: Call) -> str:
         return f"{name} takes numbers from a random stream on the host"
     if (getattr(function, "__module__", None) or "").startswith("minihybrid.kernels."):
         return ""  # launchers there allocate nothing, and wait for nothing
+    if any(map(_is_copied, [*call.args, *call.options.values()])):
+        return f"{name} is given a list, which has to be copied to the device"
     of = getattr(function, "__self__", function)
     if isinstance(of, np.ufunc):
         return f"np.{name} goes through cuBLAS, by a handle of CuPy's" if of.signature else ""
@@ -37,6 +39,12 @@ def why_not(call: Call) -> str:
         masks = [array for array in arrays_within(call.args[1]) if array.dtype == bool]
         return "an index with a mask waits for the device" if masks else ""
     return "" if function in _KERNELS else f"{name} is not known to be kernels alone"
+
+
+def _is_copied(value: Any) -> bool:
+    """Whether it is, or holds, a list or a tuple in a tuple that CuPy makes an array of; of arrays it takes them."""
+    nested = [item for item in value if isinstance(item, (list, tuple))] if isinstance(value, tuple) else [value]
+    return any(isinstance(item, (list, tuple)) and not all(map(is_array, item)) for item in nested)
 
 
 _KERNELS = {

@@ -30,7 +30,8 @@ def compile(function: Callable[..., Any]) -> Compiled:
     argument: raises PlanError for a function that uses an array, a model, a random stream or a number from outside, and
     in the first call for a step that reads a value (`if loss > 1`, `float(loss)`), or that a replay does not repeat to
     the bit. Optimizers may be used from outside. Only array calls are repeated: what else the function does (printing,
-    appending to a list) it does when a plan is recorded, alone.
+    appending to a list) it does when a plan is recorded, alone. On a GPU a plan is one launch of a CUDA graph, from its
+    second call on; `show` says what had to stay out of it.
 
     >>> import minihybrid as mh, numpy as np
     >>> optim = mh.optim.SGD()

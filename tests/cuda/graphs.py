@@ -177,14 +177,14 @@ def install(patch: pytest.MonkeyPatch) -> Machine:
     patch.setattr(
         strict_cupy.RawModule, "get_function", lambda self, name: launched(f"kernel {name}", get_function(self, name))
     )
-    read = strict_cupy._read
+    count = strict_cupy._count
 
-    def refused(what: str) -> None:
+    def counted(kind: str, what: str) -> None:
         if machine.capturing is not None:
             raise CaptureError(f"operation not permitted when stream is capturing: {what}")
-        read(what)
+        count(kind, what)
 
-    patch.setattr(strict_cupy, "_read", refused)
+    patch.setattr(strict_cupy, "_count", counted)
 
     # Memory
 

@@ -222,6 +222,9 @@ def through_a_mask(array):
 
 
 APART = {
+    "picked by a list": (lambda a: a[[2, 0]], "getitem is given a list, which has to be copied to the device"),
+    "picked by a tuple": (lambda a: a[:, (2, 0)], "getitem is given a list, which has to be copied to the device"),
+    "taken by a list": (lambda a: np.take(a, [2, 0], 0), "take is given a list, which has to be copied to the device"),
     "written through a mask": (through_a_mask, "an index with a mask waits for the device"),
     "sorted": (lambda a: np.sort(a, axis=0), "sort is not known to be kernels alone"),
     "a product by CuPy": (lambda a: np.matmul(a, a.T) @ a, "np.matmul goes through cuBLAS, by a handle of CuPy's"),
@@ -353,3 +356,17 @@ def test_the_allocator_of_a_graph_has_what_its_first_run_asked_for(machine, stri
     graphs_made.launch()
     assert y.tolist() == [6, 6, 6]
     assert isinstance(graphs_made, graphs.Graph)
+
+
+def test_cupy_has_what_the_stand_in_adds_to_it():
+    cuda = pytest.importorskip("cupy").cuda
+    for owner, names in {
+        cuda: "MemoryPool MemoryHook using_allocator get_elapsed_time get_current_stream",
+        cuda.Stream: "begin_capture end_capture is_capturing record wait_event synchronize",
+        cuda.Graph: "launch debug_dot_str",
+        cuda.MemoryPool: "malloc",
+        cuda.MemoryPointer: "copy_from_device_async ptr",
+        cuda.Device: "compute_capability",
+        cuda.runtime: "getDeviceProperties driverGetVersion runtimeGetVersion",
+    }.items():
+        assert [name for name in names.split() if not hasattr(owner, name)] == []
