@@ -180,6 +180,10 @@ mh.plot.learning_curve(
     [result.loss for result in results],
     phases=[result.phase for result in results],
 )
+for result in results:
+    if result.predicted:  # green where a jump was made, red where none was
+        colours = mh.plot.ROLLED_BACK, mh.plot.PHASE_COLOURS["predict"]
+        axes.axvline(result.step, color=colours[result.accepted], linewidth=1)
 plt.show()
 
 for result in results:
@@ -188,7 +192,7 @@ for result in results:
         print(f"action {result.step}: {jump if result.accepted else 'no jump'}")
 
 # %% [markdown]
-# A hundred steps of Warmup, then the cycle: forty real steps (Full), one action of Predict (the thin lines), five real
+# A hundred steps of Warmup, then the cycle: forty real steps (Full), one action of Predict (a thin line), five real
 # steps (Correct), and again. The first proposal is nothing, since `Drift` needs two displacements to tell a road from a
 # wobble. About action 186 a prediction is left out, by the throw of a coin: a control, see below. At 369 no probe finds
 # anything better than staying; the jump is *rejected*, and Correct is longer after that: the trainer waits. With each
