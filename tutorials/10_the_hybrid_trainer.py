@@ -167,8 +167,12 @@ def guard(seed=2):
     return mh.data.DataLoader(task.guard, len(task.guard), mh.Rng(seed))
 
 
-trainer = HybridTrainer(*parts(0.003), HybridConfig.minibatch(), guard())
-results = [trainer.step(batch) for batch in islice(minibatches(), 500)]
+def run(trainer, actions=500):
+    """Train on minibatches; gives the trainer, and what each action came to."""
+    return trainer, [trainer.step(batch) for batch in islice(minibatches(), actions)]
+
+
+trainer, results = run(HybridTrainer(*parts(0.003), HybridConfig.minibatch(), guard()))
 
 figure, axes = plt.subplots()
 mh.plot.learning_curve(
@@ -176,6 +180,10 @@ mh.plot.learning_curve(
     [result.loss for result in results],
     phases=[result.phase for result in results],
 )
+for result in results:
+    if result.predicted:  # green where a jump was made, red where none was
+        colours = mh.plot.ROLLED_BACK, mh.plot.PHASE_COLOURS["predict"]
+        axes.axvline(result.step, color=colours[result.accepted], linewidth=1)
 plt.show()
 
 for result in results:
@@ -184,7 +192,7 @@ for result in results:
         print(f"action {result.step}: {jump if result.accepted else 'no jump'}")
 
 # %% [markdown]
-# A hundred steps of Warmup, then the cycle: forty real steps (Full), one action of Predict (the thin lines), five real
+# A hundred steps of Warmup, then the cycle: forty real steps (Full), one action of Predict (a thin line), five real
 # steps (Correct), and again. The first proposal is nothing, since `Drift` needs two displacements to tell a road from a
 # wobble. About action 186 a prediction is left out, by the throw of a coin: a control, see below. At 369 no probe finds
 # anything better than staying; the jump is *rejected*, and Correct is longer after that: the trainer waits. With each
@@ -211,12 +219,8 @@ class Curious(GuardSearch):
 config = replace(
     HybridConfig.minibatch(), predictor=DriftConfig(verification=Curious())
 )
-trainer = HybridTrainer(*parts(0.003), config, guard())
-outcomes = []
-for batch in islice(minibatches(), 500):
-    result = trainer.step(batch)
-    if result.predicted and result.horizon:  # something was proposed
-        outcomes.append(result)
+trainer, results = run(HybridTrainer(*parts(0.003), config, guard()))
+outcomes = [r for r in results if r.predicted and r.horizon]  # something was proposed
 
 figure, axes = plt.subplots()
 for result, losses in zip(outcomes, looked_at, strict=True):
@@ -284,13 +288,13 @@ class Saboteur(Null):
 
 
 # %%
+def guarded(predictor, learning_rate=0.003):
+    config = HybridConfig.minibatch()
+    return HybridTrainer(*parts(learning_rate), config, guard(), predictor)
+
+
 def sabotaged(verification):
-    trainer = HybridTrainer(
-        *parts(0.003),
-        HybridConfig.minibatch(),
-        guard(),
-        predictor=Saboteur(verification),
-    )
+    trainer = guarded(Saboteur(verification))
     plain = FullTrainer(*parts(0.003))
     results = []
     for batch in islice(minibatches(), 500):
@@ -371,11 +375,7 @@ class Follow(Null):
         self.then += delta
 
 
-trainer = HybridTrainer(
-    *parts(0.001), HybridConfig.minibatch(), guard(), predictor=Follow()
-)
-for batch in islice(minibatches(), 500):
-    trainer.step(batch)
+trainer, _ = run(guarded(Follow(), learning_rate=0.001))
 ledger = trainer.ledger
 print(f"{ledger.predictions_accepted} of {ledger.predictions_tried} jumps accepted")
 print(f"validation accuracy {score(trainer).accuracy:.1%}")
@@ -442,8 +442,8 @@ for method in ("Adam", "Null", "Adam, rate x 2", "Follow", "Drift"):
 # forty steps where the guard allows it. `Null` shows what asking costs: next to nothing.
 #
 # That is the honest state of prediction on minibatches: a cheap insurance against a learning rate that is too small.
-# You have found it yourself, with twenty-five lines and three controls. (The full comparison, 13 tasks and 40 methods, is
-# `minihybrid compare --suite full`; docs/prediction.md tells what it found.)
+# You have found it yourself, with twenty-five lines and three controls. (The full comparison, 13 tasks and 40 methods,
+# is `minihybrid compare --suite full`; docs/prediction.md tells what it found.)
 #
 # The trainer asks itself the same question, by the way, while it runs: now and then it leaves a prediction out, by the
 # throw of a coin, and compares the cycles with and without. `trainer.payoff.pays` is True, False, or None as long as it
@@ -480,7 +480,9 @@ print(f"{ledger.gradient_equivalents:.1f} gradient equivalents")
 # from minihybrid.train.display import choose_display
 #
 # with choose_display("live", "digits") as display:
-#     Learner(trainer, minibatches(), task.evaluate, steps=400, listeners=[display]).run()
+#     Learner(
+#         trainer, minibatches(), task.evaluate, steps=400, listeners=[display]
+#     ).run()
 # ```
 #
 # `minihybrid train` uses it, keeps each step in `runs/`, and `minihybrid report` makes a page of what it has kept.
@@ -518,23 +520,13 @@ print(f"{trainer.ledger.backward_passes} gradients")
 #         return replace(super().predict(horizon), confidence=0.0)
 #
 #
-# trainer = HybridTrainer(
-#     *parts(0.003),
-#     HybridConfig.minibatch(),
-#     guard(),
-#     predictor=HonestSaboteur(GuardSearch()),
-# )
-# for batch in islice(minibatches(), 500):
-#     trainer.step(batch)
-# print(
-#     trainer.ledger.predictions_declined,
-#     "declined,",
-#     trainer.ledger.forward_probes,
-#     "forward probes",
-# )
+# trainer, _ = run(guarded(HonestSaboteur(GuardSearch())))
+# ledger = trainer.ledger
+# print(f"{ledger.predictions_declined} declined, {ledger.forward_probes} probes")
 # ```
 #
-# Nothing: a *gate* stops it before any probe (`HybridConfig.coherence` is the confidence that is asked for).
+# Nothing, seven times: a *gate* stops it before any probe (`HybridConfig.coherence` is the confidence that is asked
+# for).
 #
 # </details>
 #
@@ -551,23 +543,13 @@ print(f"{trainer.ledger.backward_passes} gradients")
 #         return replace(prediction, delta=prediction.delta * np.float32(0.01))
 #
 #
-# trainer = HybridTrainer(
-#     *parts(0.003),
-#     HybridConfig.minibatch(),
-#     guard(),
-#     predictor=TimidSaboteur(GuardSearch()),
-# )
-# for batch in islice(minibatches(), 500):
-#     trainer.step(batch)
-# print(
-#     trainer.ledger.predictions_accepted,
-#     "of",
-#     trainer.ledger.predictions_tried,
-#     "random jumps were accepted",
-# )
+# trainer, _ = run(guarded(TimidSaboteur(GuardSearch())))
+# ledger = trainer.ledger
+# print(f"{ledger.predictions_accepted} of {ledger.predictions_tried} accepted")
 # ```
 #
-# About half of all directions lead downhill a little. An acceptance rate says nothing without the rate of a control.
+# Four of six. About half of all directions lead downhill a little. An acceptance rate says nothing without the rate of
+# a control.
 #
 # </details>
 #
@@ -594,11 +576,7 @@ print(f"{trainer.ledger.backward_passes} gradients")
 #                 lengths.append(round(float(np.linalg.norm(prediction.delta)), 2))
 #             return prediction
 #
-#     trainer = HybridTrainer(
-#         *parts(0.001), HybridConfig.minibatch(), guard(), predictor=Measured()
-#     )
-#     for batch in islice(minibatches(), 500):
-#         trainer.step(batch)
+#     run(guarded(Measured(), learning_rate=0.001))
 #     return lengths
 #
 #
@@ -606,8 +584,8 @@ print(f"{trainer.ledger.backward_passes} gradients")
 # print("forgets to:  ", proposals(Forgetful))
 # ```
 #
-# The forgetful one mistakes its own jump for progress, and proposes to make it again: a feedback that only the guard
-# holds back.
+# The proposals should shrink, as training slows down; those of the forgetful one double. It mistakes its own jump for
+# progress, and proposes to make it again: a feedback that only the guard holds back.
 #
 # </details>
 #

@@ -342,8 +342,9 @@ figure.legend(
 plt.show()
 
 # %% [markdown]
-# Up to the thin line it was trained; beyond, it is on its own. It has found something like an oscillator in its 24
-# cells, and the errors that you see are small differences in the period that add up.
+# Up to the thin line it was trained; beyond, it is on its own. (What it has seen of the third wave is less than a
+# period, and there it is least sure.) It has found something like an oscillator in its 24 cells, and the errors that
+# you see are small differences in the period that add up.
 #
 # ## Sets: attention
 #
@@ -361,10 +362,8 @@ def attend(layer, x):
 
 layer = nn.MultiHeadAttentionConfig(16, heads=1).init(mh.Rng(0))
 x = mh.tensor(mh.Rng(1).normal((2, 5, 16)))
-print(
-    "by hand as in the package:",
-    np.allclose(attend(layer, x).numpy(), layer(x).numpy(), atol=1e-6),
-)
+same = np.allclose(attend(layer, x).numpy(), layer(x).numpy(), atol=1e-6)
+print("by hand as in the package:", same)
 
 # %% [markdown]
 # With several *heads*, features are dealt out to several such means side by side. A *transformer* layer is attention
@@ -418,9 +417,8 @@ def reverse(model, batch):
 def right(model, length=8):
     """The share of right symbols at each position, on sequences not trained on."""
     symbols = mh.Rng(99).integers(0, 10, (500, length))
-    return (model.valid()(symbols).numpy().argmax(axis=-1) == symbols[:, ::-1]).mean(
-        axis=0
-    )
+    found = model.valid()(symbols).numpy().argmax(axis=-1)
+    return (found == symbols[:, ::-1]).mean(axis=0)
 
 
 reverser, losses = fit(
@@ -429,9 +427,8 @@ reverser, losses = fit(
 print(f"{right(reverser).mean():.1%} of the symbols are right")
 
 symbols = np.array([[3, 1, 4, 1, 5, 9, 2, 6]])
-weights = reverser.layer.attention.weights(
-    reverser.layer.norm1(reverser.embed(symbols))
-).numpy()[0, 0]
+layer = reverser.layer
+weights = layer.attention.weights(layer.norm1(reverser.embed(symbols))).numpy()[0, 0]
 figure, axes = plt.subplots(figsize=(4, 3.4))
 shown = axes.imshow(weights, vmin=0, vmax=1)
 figure.colorbar(shown, label="attention")
