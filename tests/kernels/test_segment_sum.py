@@ -16,7 +16,9 @@ def test_segment_sum(seed, n, count, columns, dtype) -> None:
     x, labels = normal(seed, (n, columns), dtype), guarded(np.random.default_rng(seed).integers(0, count, n))
     out = empty((count, columns), dtype)
     kernels.segment_sum(out, x, labels)
-    assert np.allclose(out, _add_up(x, labels, empty(out.shape, dtype)), **close(dtype, 16 * n))  # partial sums grow as well
+    assert np.allclose(
+        out, _add_up(x, labels, empty(out.shape, dtype)), **close(dtype, 16 * n)
+    )  # partial sums grow as well
 
 
 def test_labels_outside_of_the_range_count_for_nothing() -> None:
