@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 from minihybrid.config import Config
+from minihybrid.device import Device
 from minihybrid.rng import Rng
 
 T = TypeVar("T")
@@ -94,6 +95,17 @@ def restored(tree: Any) -> Any:
     if sorted(fields) != sorted(expected):
         raise ValueError(f"a {name} in a state has {', '.join(expected)}, not {', '.join(fields)}.")
     return kind(**{key: restored(item) for key, item in fields.items()})
+
+
+def placed(tree: Any, device: Device) -> Any:
+    """A plain tree with its arrays on a device; itself on the CPU, where what was read from a file is."""
+    if device.name == "cpu":
+        return tree
+    if isinstance(tree, dict):
+        return {key: placed(item, device) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [placed(item, device) for item in tree]
+    return device.array(tree) if _is_array(tree) else tree
 
 
 class Stateful:

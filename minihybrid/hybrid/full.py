@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from minihybrid.data.dataset import Batch
 from minihybrid.hybrid.wrapper import ModelWrapper, OptimizerWrapper
 from minihybrid.module.module import Module
-from minihybrid.stateful import Stateful
+from minihybrid.stateful import Stateful, placed
 from minihybrid.train.ledger import Ledger
 from minihybrid.train.reading import BLOCK, Scalar, may_be_finite
 from minihybrid.train.step import DivergenceError, StepResult
@@ -119,6 +119,8 @@ class FullTrainer(Stateful, Generic[M]):
     def _load(self, state: dict[str, Any]) -> None:
         if not isinstance(state, dict) or "optimizer_wrapper" not in state:
             raise ValueError(f"load_state_dict: this is no state of a {type(self).__name__}.")
+        # A corrector works on the host, all others where the model is.
+        state = {name: part if name == "corrector" else placed(part, self.model.device) for name, part in state.items()}
         self._unread = []
         super().load_state_dict({name: part for name, part in state.items() if name != "optimizer_wrapper"})
         self.optimizer_wrapper.load_state_dict(state["optimizer_wrapper"], self.model)

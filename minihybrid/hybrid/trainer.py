@@ -320,7 +320,7 @@ class HybridTrainer(FullTrainer[M]):
     def state_dict(self) -> dict[str, Any]:
         """All that the next steps depend on beside the batches, as a plain tree.
 
-        Raises TypeError for a guard that cannot say where it stands; a DataLoader can.
+        Raises TypeError for a guard that cannot say where it stands; a DataLoader can. Raises as `catch_up` does.
         """
         self.catch_up()
         self._tell()
@@ -366,7 +366,7 @@ class HybridTrainer(FullTrainer[M]):
             self.ledger.forward_probes += 1
             self.ledger.probe_batches += 1
         if not caught_up:  # the loss is one of weights that are gone
-            return self._result(str(self._acting), loss, self.optimizer_wrapper.learning_rate()), False
+            return self._result(str(self._acting), loss, self._learning_rate()), False
         if trial is not None and refused:
             why = "" if math.isfinite(loss) else f"the loss is {float(loss)}."
             return self._refuse(trial, float(loss), why, take_back=trial.cuts == MOST_CUTS), False

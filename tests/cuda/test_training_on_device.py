@@ -289,3 +289,23 @@ def test_norms_of_parameters(cuda: Device) -> None:
     assert np.isfinite(float(late.gradient_norm))
     with pytest.raises(MovedError, match="were consumed"):
         late.per_param_norms  # noqa: B018
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_run_is_taken_up_from_a_state_on_the_host(preset: str, cuda: Device) -> None:
+    def on_host(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {name: on_host(part) for name, part in tree.items()}
+        if isinstance(tree, list):
+            return [on_host(part) for part in tree]
+        return cuda.host(tree) if hasattr(tree, "dtype") else tree
+
+    trainer, batches = made(cuda, preset, False)
+    twin, again = made(cuda, preset, False)
+    for _ in range(21):  # in the middle of a block
+        trainer.step(next(batches))
+        next(again)
+    twin.load_state_dict(on_host(trainer.state_dict()))
+    results = [(trainer.step(next(batches)), twin.step(next(again))) for _ in range(20)]
+    assert all(one.loss == other.loss for one, other in results)
+    np.testing.assert_array_equal(cuda.host(twin.model_wrapper.weights), cuda.host(trainer.model_wrapper.weights))
