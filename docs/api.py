@@ -22,6 +22,7 @@ MODULES = {
     "minihybrid.hybrid": "The hybrid trainer",
     "minihybrid.hybrid.predictors": "Predictors",
     "minihybrid.compare": "The comparison",
+    "minihybrid.distributed": "Many processes",
     "minihybrid.report": "Reports",
     "minihybrid.plot": "Pictures",
 }
