@@ -217,6 +217,7 @@ def test_a_jump_is_regretted_and_all_since_is_taken_back_to_the_bit(made, loader
     assert everything(trainer) == before and trainer.phase is Phase.CORRECT
     assert trainer.ledger.predictions_rolled_back == 1 and trainer.ledger.predictions_accepted == 0
     assert trainer.ledger.backward_passes == 27, "what was spent stays spent"
+    assert trainer._undone == 3, "and counts against predictions"
 
 
 def test_a_good_jump_is_not_regretted(made, loader):
@@ -522,3 +523,13 @@ def test_parameters_that_are_no_numbers_are_rolled_back_not_skipped(made, loader
     trainer.step(next(loader))
     infinite = DivergenceWatch().observe(1.0, 1.0, parameter_norm=float("inf"))
     assert provoke(trainer, next(loader), infinite)[0].startswith("RollbackAndRetry: the parameter norm is inf.")
+
+
+def test_a_prediction_that_was_not_made_stands_for_no_steps(made, loader):
+    trainer = made(PREDICTING)
+    trainer.predictor = push(trainer, 1e-4)
+    trainer.predictor.predict = lambda horizon, trust=1.0: None
+    results = [trainer.step(next(loader)) for _ in range(30)]
+    assert {result.horizon for result in results} == {0}
+    trainer.predictor.predict = lambda horizon, trust=1.0: Prediction(trainer.predictor.delta, 81.0)
+    assert {trainer.step(next(loader)).horizon for _ in range(30)} == {0, 81.0}, "declined, but a prediction"
