@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -256,9 +257,11 @@ def test_a_smaller_history_is_what_fits(made):
 
 
 def test_a_run_that_predicts_reports_how_predictions_agree_with_what_came(made, loader):
-    trainer = made(dataclasses.replace(CONFIG, confidence=0.0))
+    trainer, began = made(dataclasses.replace(CONFIG, confidence=0.0)), time.perf_counter()
     for _ in range(100):
         trainer.step(next(loader))
+    elapsed = time.perf_counter() - began
+    assert trainer.ledger.history_seconds + trainer.ledger.prediction_seconds < elapsed, "they are part of it"
     probed = trainer.ledger.predictions_tried - trainer.ledger.predictions_declined
     assert trainer.agreement.count >= probed - 1 > 2
     assert -1 <= trainer.agreement.cosine <= 1 and trainer.agreement.norm_ratio > 0

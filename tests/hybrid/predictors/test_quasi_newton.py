@@ -156,3 +156,10 @@ def test_what_its_pairs_demand_of_memory():
     demand = QuasiNewtonConfig(pairs=7, least=3).demand()
     assert (demand.history, demand.least, demand.fixed, demand.halves) == (16, 8, 4, False)
     assert QuasiNewtonConfig(pairs=7, least=3).vectors() == 20
+
+
+def test_settings_at_their_ends():
+    assert QuasiNewtonConfig(curvature=0).curvature == 0
+    for value in (-1e-9, 1):
+        with pytest.raises(ValueError, match="curvature is"):
+            QuasiNewtonConfig(curvature=value)
