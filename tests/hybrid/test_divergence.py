@@ -249,3 +249,28 @@ def test_limits_are_passed_and_not_met():
         assert watch._of_prediction(error).level is level
     watch.parameter_mean = 2.0
     assert watch._of_parameters(10.0).level is Level.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("setting", "allowed", "refused"),
+    [
+        ("loss_sigma", (1e-9, 1e9), (0, -1)),
+        ("gradient_explosion", (1.01, 1e9), (1, 0.5)),
+        ("gradient_vanishing", (0, 0.99), (-0.01, 1)),
+        ("parameter_growth", (1.01, 1e9), (1, 0.5)),
+        ("oscillation_caution", (0, 0.8), (-0.01, 1.01)),
+        ("oscillation_warning", (0.5, 1), (0.49, 1.01)),
+        ("oscillation_growth", (1.01, 1e9), (1, 0.5)),
+        ("prediction_caution", (1e-9, 0.5), (0, -1)),
+        ("prediction_warning", (0.2, 1e9), (0.19,)),
+        ("warnings", (1, 100), (0, 1.5)),
+        ("ema", (0, 0.999), (-0.01, 1)),
+        ("baseline", (1, 10**6), (0, 1.5)),
+    ],
+)
+def test_settings_at_their_ends(setting, allowed, refused):
+    for value in allowed:
+        assert getattr(DivergenceLimits(**{setting: value}), setting) == value
+    for value in refused:
+        with pytest.raises(ValueError, match=f"DivergenceLimits: {setting} is {value}"):
+            DivergenceLimits(**{setting: value})
