@@ -266,3 +266,12 @@ def test_what_is_closed_over_is_not_differentiated_in(scratch_ops: None) -> None
     w = mh.tensor(2.0, requires_grad=True)
     assert mh.grad(lambda x: scale(x, w))(mh.tensor(3.0)).item() == 2.0
     assert asked == []
+
+
+def test_arguments_are_counted_from_either_end():
+    x, y = mh.tensor(2.0), mh.tensor(3.0)
+    for argnums, slope in ((0, 3.0), (1, 2.0), (-1, 2.0), (-2, 3.0)):
+        assert mh.grad(lambda x, y: x * y, argnums=argnums)(x, y).item() == slope
+    for argnums in (2, -3):
+        with pytest.raises(TypeError, match=f"expected argument {argnums}, to differentiate in, by position"):
+            mh.grad(lambda x, y: x * y, argnums=argnums)(x, y)

@@ -75,3 +75,10 @@ def test_it_does_not_mix_with_text():
     with pytest.raises(TypeError):
         Number("t", 2, Trace()) + "a"
     assert Number("t", 2, Trace()) != "a"
+
+
+def test_a_number_that_is_shown_is_a_guard_for_what_is_shown():
+    trace = Trace()
+    t = Number("t", 0.12345, trace)
+    assert f"{t:.2f}" == "0.12" and str(t) == "0.12345"
+    assert [(eval(text, {"t": 0.1201}), outcome) for text, outcome in trace.guards] == [(True, True), (False, True)]

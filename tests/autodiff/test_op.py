@@ -232,3 +232,12 @@ def test_auxiliary_results_beside_many_tensors() -> None:
     for create_graph in (False, True):
         grads = _sum_of_squares(x, y).backward(create_graph=create_graph)
         assert (grads[x].item(), grads[y].item()) == (6.0, 8.0)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_two_float_dtypes_are_found_at_any_place_of_an_op_over_many(place):
+    tensors = [mh.tensor([1.0, 2.0]) for _ in range(4)]
+    tensors[place] = mh.tensor([1.0, 2.0], dtype="float64")
+    for call in (mh.concatenate, mh.stack, lambda all: mh.einsum("i,i,i,i->", *all)):
+        with pytest.raises(TypeError, match="float64"):
+            call(tensors)

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
+from minihybrid.config import Config
 from minihybrid.hybrid import DivergenceLimits, HybridConfig, TrustConfig
 from minihybrid.hybrid.correct import CorrectionConfig
 from minihybrid.hybrid.hindsight import HindsightConfig
@@ -120,3 +121,45 @@ def test_an_unknown_key_is_refused_with_the_nearest_name():
 def test_a_config_cannot_be_changed():
     with pytest.raises(AttributeError):
         HybridConfig().full = 3
+
+
+DEFAULTS = [
+    "CorrectionConfig(capacity=20, recency=0.8, inertia=0.5, evidence=0.9)",
+    "DivergenceLimits(loss_sigma=3.0, gradient_explosion=100.0, gradient_vanishing=0.01, parameter_growth=5.0, "
+    "oscillation_caution=0.5, oscillation_warning=0.8, oscillation_growth=2.0, prediction_caution=0.2, "
+    "prediction_warning=0.5, warnings=3, ema=0.99, baseline=50)",
+    "DmdConfig(history=HistoryConfig(capacity=20, storage='exact'), max_norm=None, "
+    "verification=LineSearch(largest=64.0, backtrack=0.25), rank=4, ridge=1e-06)",
+    "DriftConfig(average=0.98, output=0.99, stride=8, verification=GuardSearch(largest=16.0, backtrack=0.0))",
+    "ForecastConfig(coverage=0.8, horizons=(1, 5, 20, 80))",
+    "GradientEmaConfig(decay=0.9)",
+    "HindsightConfig(sigma=4.0, steps=3, keep=0.9)",
+    "HoltConfig(level=0.99, trend=0.97, share=1.0, lookahead=0.0)",
+    "MemoryBudget(history=1073741824, snapshots=1073741824, total=None)",
+    "OuterNesterovConfig(learning_rate=0.7, momentum=0.37)",
+    "PayoffConfig(controls=0.125, evidence=4, certainty=2.0, remembered=60, retry=20, allowance=0.02, grant=20.0)",
+    "QuasiNewtonConfig(pairs=20, least=2, curvature=1e-06)",
+    "RecoveryConfig(skips=3, rollbacks=3, rejections=3, calm=100, learning_rate_cut=0.5, predict_ratio_cut=0.5, "
+    "confidence_step=0.25)",
+    "RreConfig(history=HistoryConfig(capacity=20, storage='exact'), max_norm=None, "
+    "verification=LineSearch(largest=64.0, backtrack=0.25), damping=0.875, ridge=1e-06)",
+    "StateConfig(every=16)",
+    "TrustConfig(initial=4.0, largest=16.0, growth=2.0, cut=4.0, warmup=0.0625)",
+]
+
+
+@pytest.mark.parametrize("default", DEFAULTS, ids=[default.partition("(")[0] for default in DEFAULTS])
+def test_defaults_are_what_figures_were_measured_with(default):
+    """Whoever changes one measures again, and says so in the changelog."""
+    name = default.partition("(")[0]
+    assert repr(Config.known[name]()) == default
+
+
+def test_the_presets_are_what_figures_were_measured_with():
+    numbers = ("warmup", "full", "correct", "horizon", "max_horizon", "longest_wait", "confidence", "coherence")
+    told = {
+        name: [getattr(getattr(HybridConfig, name)(), number) for number in numbers]
+        for name in ("full_batch", "minibatch")
+    }
+    assert told == {"full_batch": [5, 1, 0, 1, 1, 16, 0, 0], "minibatch": [100, 40, 5, 40, 640, 16, 0, 0.3]}
+    assert [getattr(HybridConfig(), number) for number in numbers] == [100, 20, 5, 20, 80, 16, 0.85, 0.3]

@@ -222,3 +222,21 @@ def test_settings_are_written_as_json_and_those_that_make_no_sense_are_refused()
     for setting, value in (("capacity", 0), ("recency", 1.0), ("inertia", -0.1), ("evidence", "much")):
         with pytest.raises(ValueError, match=rf"^CorrectionConfig: {setting} is .*; expected an? "):
             CorrectionConfig(**{setting: value})
+
+
+def test_a_direction_is_an_average_of_residuals_none_longer_than_what_was_predicted_or_left():
+    corrector, rng = Corrector(CorrectionConfig(inertia=0.5)), Rng(4)
+    lengths = []
+    for i in range(20):
+        predicted = rng.normal(7)
+        cycle(corrector, predicted, (10.0 if i % 2 else 0.1) * rng.normal(7))
+        lengths.append(float(np.linalg.norm(corrector.state_dict()["direction"])))
+    assert max(lengths) <= 1 + 1e-6 and max(lengths) > 0.5
+
+
+def test_the_evidence_for_a_correction_starts_against_it():
+    corrector = Corrector(CorrectionConfig(evidence=0.9))
+    for _ in range(2):
+        cycle(corrector, PREDICTED, PREDICTED, losses=(2.0, 3.0))
+    # The second time 1 was expected and 1 came: (0.9 * 0 + 1/2) / (0.9 * PRIOR + 1/2).
+    assert corrector.corrected_loss(3.0) == pytest.approx(3.0 + 0.5 / (0.9 * 0.5 + 0.5))

@@ -228,3 +228,49 @@ def test_the_baseline_is_so_many_steps_and_no_more():
     assert watch.judge(100.0, 1e9).level is Level.HEALTHY
     watch.observe(1.0, 2.0)
     assert watch.judge(100.0).trouble is Trouble.LOSS and watch.judge(1.0, 1e9).trouble is Trouble.EXPLOSION
+
+
+def test_limits_are_passed_and_not_met():
+    """At a limit a number is as it was below it; only beyond it is it worse."""
+    watch = DivergenceWatch(DivergenceLimits(baseline=10))
+    watch.steps, watch.swing, watch.swing_mean = 20, 2.5, 1.0
+    for turning, level in ((0.5, Level.HEALTHY), (0.51, Level.CAUTION), (0.8, Level.CAUTION), (0.81, Level.WARNING)):
+        watch.turning = turning
+        assert watch._of_swings().level is level
+    watch.swing = 2.0
+    assert watch._of_swings().level is Level.HEALTHY
+    watch.loss_mean, watch.loss_variance = 1.0, 0.25
+    for loss, level in ((2.5, Level.HEALTHY), (2.51, Level.CAUTION), (4.0, Level.CAUTION), (4.01, Level.WARNING)):
+        assert watch._of_loss(loss, 1.0).level is level
+    watch.gradient_mean = 4.0
+    for norm, level in ((400.0, Level.HEALTHY), (401.0, Level.WARNING), (0.04, Level.HEALTHY), (0.039, Level.CAUTION)):
+        assert watch._of_gradient(norm).level is level
+    for error, level in ((0.2, Level.HEALTHY), (0.21, Level.CAUTION), (0.5, Level.CAUTION), (0.51, Level.WARNING)):
+        assert watch._of_prediction(error).level is level
+    watch.parameter_mean = 2.0
+    assert watch._of_parameters(10.0).level is Level.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("setting", "allowed", "refused"),
+    [
+        ("loss_sigma", (1e-9, 1e9), (0, -1)),
+        ("gradient_explosion", (1.01, 1e9), (1, 0.5)),
+        ("gradient_vanishing", (0, 0.99), (-0.01, 1)),
+        ("parameter_growth", (1.01, 1e9), (1, 0.5)),
+        ("oscillation_caution", (0, 0.8), (-0.01, 1.01)),
+        ("oscillation_warning", (0.5, 1), (0.49, 1.01)),
+        ("oscillation_growth", (1.01, 1e9), (1, 0.5)),
+        ("prediction_caution", (1e-9, 0.5), (0, -1)),
+        ("prediction_warning", (0.2, 1e9), (0.19,)),
+        ("warnings", (1, 100), (0, 1.5)),
+        ("ema", (0, 0.999), (-0.01, 1)),
+        ("baseline", (1, 10**6), (0, 1.5)),
+    ],
+)
+def test_settings_at_their_ends(setting, allowed, refused):
+    for value in allowed:
+        assert getattr(DivergenceLimits(**{setting: value}), setting) == value
+    for value in refused:
+        with pytest.raises(ValueError, match=f"DivergenceLimits: {setting} is {value}"):
+            DivergenceLimits(**{setting: value})

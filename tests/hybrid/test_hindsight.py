@@ -46,3 +46,8 @@ def test_a_state_goes_on_to_the_bit(watched):
     watched.observe(2.0)
     twin.load_state_dict(watched.state_dict())
     assert [twin.observe(2.0) for _ in range(2)] == [watched.observe(2.0) for _ in range(2)] == [False, True]
+
+
+def test_the_count_of_high_steps_begins_anew_after_a_low_one(watched):
+    watched.begin()
+    assert [watched.observe(loss) for loss in (1.0, 100.0, 100.0, 100.0)] == [False, False, False, True]

@@ -90,3 +90,11 @@ def test_cycles_of_unequal_length_are_compared_by_their_cost(seed):
         test.finish(math.exp(-0.001 * time), cost)
     kinds = [[gain for predicted, gain in test._cycles if predicted is kind] for kind in (True, False)]
     assert [sum(kind) / len(kind) for kind in kinds] == pytest.approx([0.001, 0.001])
+
+
+def test_what_makes_no_difference_at_all_is_not_told():
+    test = PayoffTest(PayoffConfig(), Rng(0))
+    for i in range(40):
+        test.next_predicts(0.0, float(i))
+        test.finish(1.0, 1.0)
+    assert test.pays is None

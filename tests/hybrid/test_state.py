@@ -209,3 +209,12 @@ def test_a_state_dict_is_all_there_is_to_know():
 def test_a_window_has_a_length():
     with pytest.raises(ValueError, match="StateConfig: every is 0; expected a positive integer"):
         StateConfig(every=0)
+
+
+def test_a_logarithm_of_anything_is_finite():
+    from minihybrid.hybrid.state import TINY, _cut, _log, _ratio
+
+    assert _log(math.inf) == _log(-math.inf) == math.log(1 / TINY) and _log(0.0) == _log(math.nan) == math.log(TINY)
+    assert _log(-2.0) == math.log(2.0)
+    assert [_cut(x) for x in (-1.5, -1.0, 0.25, 1.0, 1.5)] == [-1.0, -1.0, 0.25, 1.0, 1.0]
+    assert [_ratio(3.0, 2.0), _ratio(1.0, 0.0), _ratio(math.inf, 1.0), _ratio(math.nan, 1.0)] == [1.5, 0.0, 0.0, 0.0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -218,6 +219,7 @@ def test_a_jump_is_regretted_and_all_since_is_taken_back_to_the_bit(made, loader
     assert everything(trainer) == before and trainer.phase is Phase.CORRECT
     assert trainer.ledger.predictions_rolled_back == 1 and trainer.ledger.predictions_accepted == 0
     assert trainer.ledger.backward_passes == 27, "what was spent stays spent"
+    assert trainer._undone == 3, "and counts against predictions"
 
 
 def test_a_good_jump_is_not_regretted(made, loader):
@@ -256,9 +258,11 @@ def test_a_smaller_history_is_what_fits(made):
 
 
 def test_a_run_that_predicts_reports_how_predictions_agree_with_what_came(made, loader):
-    trainer = made(dataclasses.replace(CONFIG, confidence=0.0))
+    trainer, began = made(dataclasses.replace(CONFIG, confidence=0.0)), time.perf_counter()
     for _ in range(100):
         trainer.step(next(loader))
+    elapsed = time.perf_counter() - began
+    assert trainer.ledger.history_seconds + trainer.ledger.prediction_seconds < elapsed, "they are part of it"
     probed = trainer.ledger.predictions_tried - trainer.ledger.predictions_declined
     assert trainer.agreement.count >= probed - 1 > 2
     assert -1 <= trainer.agreement.cosine <= 1 and trainer.agreement.norm_ratio > 0
@@ -529,3 +533,13 @@ def test_parameters_that_are_no_numbers_are_rolled_back_not_skipped(made, loader
     trainer.step(next(loader))
     infinite = DivergenceWatch().observe(1.0, 1.0, parameter_norm=float("inf"))
     assert provoke(trainer, next(loader), infinite)[0].startswith("RollbackAndRetry: the parameter norm is inf.")
+
+
+def test_a_prediction_that_was_not_made_stands_for_no_steps(made, loader):
+    trainer = made(PREDICTING)
+    trainer.predictor = push(trainer, 1e-4)
+    trainer.predictor.predict = lambda horizon, trust=1.0: None
+    results = [trainer.step(next(loader)) for _ in range(30)]
+    assert {result.horizon for result in results} == {0}
+    trainer.predictor.predict = lambda horizon, trust=1.0: Prediction(trainer.predictor.delta, 81.0)
+    assert {trainer.step(next(loader)).horizon for _ in range(30)} == {0, 81.0}, "declined, but a prediction"

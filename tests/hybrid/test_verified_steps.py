@@ -123,6 +123,7 @@ def test_a_jump_that_makes_the_loss_rise_is_cut_twice_and_then_taken_back_to_the
         assert result.shortened and not result.rolled_back and result.phase == "full"
         jumped = trainer.model_wrapper.weights - start
         lengths.append(np.linalg.norm(jumped) / np.linalg.norm(candidate + delta - start))
+        assert np.vdot(jumped, delta) > 0, "the same way"
     assert lengths == pytest.approx([1.0, 1 / 4, 1 / 16], rel=1e-3)
     result = trainer.step(batch)
     assert result.rolled_back and everything(trainer) == before and push.moved == []

@@ -391,3 +391,28 @@ def test_gradient_norms_of_a_model_with_frozen_parts(mlp, forward_fn, xor):
 
 def test_batch_is_the_data_floor_s():
     assert Batch is mh.data.Batch
+
+
+def test_what_changes_the_weights_forgets_the_loss(wrapper, xor):
+    """Its gradient would be that of other weights."""
+    model = wrapper()
+    n = model.weights.size
+    kept = model.snapshot()
+    delta = WeightDelta({str(p.id): np.zeros(p.shape, np.float32) for p in model.model.named_params().values()})
+    changes = (
+        lambda: model.apply_weight_delta(delta),
+        lambda: model.move(np.zeros(n, np.float32)),
+        lambda: model.place(model.weights.copy()),
+        lambda: model.restore(kept),
+        model.cancel,
+    )
+    for change in changes:
+        model.forward(xor)
+        change()
+        with pytest.raises(RuntimeError, match="there is no loss to start from"):
+            model.backward()
+        model.forward(xor)
+        model.backward()
+        change()
+        with pytest.raises(RuntimeError, match="there are no gradients"):
+            model.gradient_into(np.empty(n, np.float32))

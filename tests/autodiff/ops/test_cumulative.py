@@ -91,3 +91,8 @@ def test_diff_with_ends(agree: Any) -> None:
     assert mh.diff(mh.tensor([True, False, False])).tolist() == [True, False]
     with pytest.raises(ValueError, match="diff: n is -1; expected"):
         mh.diff(mh.tensor([1.0]), -1)
+
+
+def test_differences_are_of_anything_that_is_a_tensor():
+    assert mh.diff([1.0, 4.0, 9.0]).tolist() == [3.0, 5.0]
+    assert mh.diff([[1.0, 4.0], [9.0, 16.0]], axis=0).tolist() == [[8.0, 12.0]]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minihybrid as mh
+from minihybrid.autodiff.ops import linalg
 
 DOTS = [
     *[((), ()), ((), (2, 3)), ((2, 3), ()), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4))],
@@ -126,3 +127,8 @@ def test_products_over_nothing_have_gradients() -> None:
     assert grads[y].shape == (0, 3)
     w = mh.tensor(np.ones((0, 3)), requires_grad=True)
     assert mh.linear(x, w).sum().backward()[w].shape == (0, 3)
+
+
+def test_the_ones_that_are_kept_for_sums_cannot_be_written_to():
+    with pytest.raises(ValueError, match="read-only"):
+        linalg._ones(3, np.dtype(np.float32))[0] = 2

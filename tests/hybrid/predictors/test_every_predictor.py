@@ -177,3 +177,12 @@ def test_no_horizon_is_no_jump(name, watch):
         prediction = predictor.predict(0)
     w = path(0, 30)[-1]
     assert prediction is None or (w + prediction.delta).tobytes() == w.tobytes()
+
+
+def test_what_each_asks_of_a_trainer():
+    """A gradient costs a copy at each step; a read-out, a vector in each snapshot."""
+    looking = {name for name, config in CONFIGS.items() if config.init().looks_at_gradients}
+    reading = {name for name, config in CONFIGS.items() if config.reads_out}
+    deferring = {name for name, config in CONFIGS.items() if config.init().verification.deferred}
+    assert looking == {"quasi-newton", "gradient-ema"}
+    assert reading == {"drift", "holt", "holt-ahead"} and deferring == {"quasi-newton"}

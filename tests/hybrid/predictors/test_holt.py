@@ -76,3 +76,13 @@ def test_the_trend_averages_steps(watch):
 def test_settings_make_sense(settings, problem):
     with pytest.raises(ValueError, match=f"HoltConfig: {problem}"):
         HoltConfig(**settings)
+
+
+@pytest.mark.parametrize("setting", ["level", "trend", "share", "lookahead"])
+def test_settings_at_their_ends(setting):
+    assert getattr(HoltConfig(**{setting: 0}), setting) == 0
+    if setting in ("share", "lookahead"):
+        assert getattr(HoltConfig(**{setting: 1}), setting) == 1
+    for value in (-0.01, 1.01, *((1,) if setting in ("level", "trend") else ())):
+        with pytest.raises(ValueError, match=f"HoltConfig: {setting} is {value}"):
+            HoltConfig(**{setting: value})

@@ -139,3 +139,27 @@ def test_where_the_gradient_is_zero_there_is_nowhere_to_go():
     assert predictor.predict(1, trust=1e12) is not None
     shown(predictor, matrix, points[-1:], mh.optim.SGD(), np.full(4, 0.01))
     assert predictor.predict(1, trust=1e12) is None
+
+
+@pytest.mark.parametrize("trust", [0.25, 1.0, 4.0])
+def test_a_jump_is_no_longer_than_trust_times_the_last_update(trust):
+    rng = mh.Rng(3)
+    matrix, points = hessian(6, rng), 5 * rng.normal((5, 6), dtype=np.float64)
+    for last in (1, 5):
+        predictor, update = QuasiNewtonConfig(least=1).init(), 1e-3 * rng.normal(6, dtype=np.float64)
+        shown(predictor, matrix, points[: last + 1], mh.optim.SGD(), update)
+        found = predictor.predict(1, trust=trust).delta + update
+        np.testing.assert_allclose(np.linalg.norm(found), trust * np.linalg.norm(update), rtol=1e-10)
+
+
+def test_what_its_pairs_demand_of_memory():
+    demand = QuasiNewtonConfig(pairs=7, least=3).demand()
+    assert (demand.history, demand.least, demand.fixed, demand.halves) == (16, 8, 4, False)
+    assert QuasiNewtonConfig(pairs=7, least=3).vectors() == 20
+
+
+def test_settings_at_their_ends():
+    assert QuasiNewtonConfig(curvature=0).curvature == 0
+    for value in (-1e-9, 1):
+        with pytest.raises(ValueError, match="curvature is"):
+            QuasiNewtonConfig(curvature=value)
