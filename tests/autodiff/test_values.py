@@ -6,7 +6,7 @@ import pkgutil
 
 import minihybrid.autodiff
 
-MUTABLE = {"Call"}  # of a trace, which its plan gives a place in memory
+MUTABLE = {"Call", "_Part"}  # of a trace, which its plan gives a place in memory; of a plan, which gets its graph
 
 
 def test_all_other_dataclasses_are_frozen():

@@ -101,6 +101,7 @@ def beyond(trainer: Any) -> dict[str, Any]:
     """What a snapshot does not hold, because it is of the run: counters, and what the controller decides by."""
     held = {"ledger": repr(dataclasses.replace(trainer.ledger, history_seconds=0, prediction_seconds=0))}
     if isinstance(trainer, HybridTrainer):
+        trainer.readout()  # tells the predictor what it would else hear with the next action
         held |= {"position": trainer._position, "watch": repr(trainer.watch.state_dict()), "phase": trainer.phase}
         held |= {"predictor": bits(trainer.predictor.state_dict())}
         for name in ("forecaster", "corrector", "payoff", "state", "hindsight"):

@@ -6,11 +6,13 @@ import pkgutil
 
 import minihybrid.hybrid
 
+MUTABLE = {"Foretold"}  # the losses of Correct, as they come in
 
-def test_all_dataclasses_are_frozen():
+
+def test_all_other_dataclasses_are_frozen():
     found = {}
     for module in pkgutil.walk_packages(minihybrid.hybrid.__path__, "minihybrid.hybrid."):
         for thing in vars(importlib.import_module(module.name)).values():
             if isinstance(thing, type) and dataclasses.is_dataclass(thing) and thing.__module__ == module.name:
                 found[thing.__qualname__] = thing.__dataclass_params__.frozen
-    assert len(found) > 20 and [name for name, frozen in found.items() if not frozen] == []
+    assert {name for name, frozen in found.items() if not frozen} == MUTABLE and len(found) > 20
