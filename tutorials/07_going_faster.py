@@ -484,7 +484,8 @@ plt.show()
 #
 # There a call returns as soon as its work is *queued*, so who stops the clock without waiting has measured the queue.
 # And the price per op, launching a kernel, is higher than on a CPU, so small ops are dearer still. This cell races an
-# element-wise product there, if there is a GPU, waiting at the end of each call; tutorial 8 goes on from here.
+# element-wise product there, if there is a GPU, waiting at the end of each call; tutorial
+# [8](08_the_gpu.ipynb) goes on from here.
 
 # %%
 try:
