@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import minihybrid as mh
+from minihybrid.autodiff.op import recording
 from minihybrid.module.module import pack
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype("f")
@@ -156,3 +157,21 @@ def test_another_shape_at_the_second_run_is_told() -> None:
     y = mh.checkpoint(lambda x: mh.broadcast_to(x, next(shapes)))(mh.tensor(1.0, requires_grad=True))
     with pytest.raises(RuntimeError, match="gave another result when backward ran it again"):
         y.sum().backward()
+
+
+def test_running_again_leaves_recording_as_it_was() -> None:
+    x = mh.tensor([1.0, 2.0], requires_grad=True)
+    loss = mh.checkpoint(lambda x: (x * x).sum())(x)
+    with mh.no_grad():
+        grads = loss.backward()
+        assert grads[x].tolist() == [2.0, 4.0]
+        assert not (x * x).requires_grad, "nothing is recorded in here, as before"
+    assert (x * x).requires_grad and recording.depth == 0
+
+
+def test_a_second_backward_is_refused_here_too() -> None:
+    x = mh.tensor([1.0, 2.0], requires_grad=True)
+    loss = mh.checkpoint(lambda x: (x * x).sum())(x)
+    assert loss.backward(create_graph=True)[x].tolist() == loss.backward()[x].tolist() == [2.0, 4.0]
+    with pytest.raises(RuntimeError, match="was consumed by an earlier backward"):
+        loss.backward()

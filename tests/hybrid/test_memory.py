@@ -141,3 +141,7 @@ def test_budgets_are_written_as_json_and_read_back():
 def test_budgets_that_make_no_sense_are_refused(setting, value):
     with pytest.raises(ValueError, match=rf"^MemoryBudget: {setting} is .*; expected a number of bytes"):
         MemoryBudget(**{setting: value})
+
+
+def test_what_is_demanded_unless_it_is_said():
+    assert repr(Demand(history=4)) == "Demand(history=4, least=2, halves=True, fixed=0, jump=1, late=3)"

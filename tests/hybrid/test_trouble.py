@@ -543,3 +543,28 @@ def test_a_prediction_that_was_not_made_stands_for_no_steps(made, loader):
     assert {result.horizon for result in results} == {0}
     trainer.predictor.predict = lambda horizon, trust=1.0: Prediction(trainer.predictor.delta, 81.0)
     assert {trainer.step(next(loader)).horizon for _ in range(30)} == {0, 81.0}, "declined, but a prediction"
+
+
+def test_the_state_of_the_run_hears_of_all_that_happens(made, loader):
+    class Heard(list):
+        """A state that only notes what it is told."""
+
+        def __getattr__(self, name):
+            return lambda *what: self.append((name, *what))
+
+    trainer = made(dataclasses.replace(PREDICTING, warmup=2, hindsight=None))
+    trainer.state = heard = Heard()
+    trainer.predictor = push(trainer, 1e-4)
+    results = [trainer.step(next(loader)) for _ in range(13)]
+    told = [(name, *what) if name in ("enter", "judged") else (name,) for name, *what in heard]
+    phases = [result.phase for result in results]
+    assert phases == ["warmup"] * 2 + ["full"] * 4 + ["predict"] + ["correct"] * 6
+    assert told == [
+        *[("observe",), ("observe",), ("enter", Phase.FULL)],
+        *[("observe",)] * 4,
+        *[("enter", Phase.PREDICT), ("translate",), ("judged", True), ("enter", Phase.CORRECT)],
+        *[("observe",)] * 6,
+        ("enter", Phase.FULL),
+    ]
+    trainer.restore(trainer.snapshot())
+    assert heard[-1] == ("reset",)

@@ -186,3 +186,46 @@ def test_what_each_asks_of_a_trainer():
     deferring = {name for name, config in CONFIGS.items() if config.init().verification.deferred}
     assert looking == {"quasi-newton", "gradient-ema"}
     assert reading == {"drift", "holt", "holt-ahead"} and deferring == {"quasi-newton"}
+
+
+DEMANDS = {  # vectors; of them history, the least of it, others; in halves, too?; for a jump; for late rollback
+    "quasi-newton": (12, 8, 6, 4, False, 1, 0),
+    "drift": (5, 0, 0, 5, True, 1, 3),
+    "rre": (7, 5, 2, 2, True, 1, 3),
+    "rre-float16": (7, 5, 2, 2, True, 1, 3),
+    "dmd": (7, 5, 2, 2, True, 1, 3),
+    "outer-nesterov": (3, 0, 0, 3, True, 1, 3),
+    "holt": (2, 0, 0, 2, True, 1, 3),
+    "holt-ahead": (3, 0, 0, 3, True, 1, 3),
+    "null": (1, 0, 0, 1, True, 1, 3),
+    "linear-trend": (7, 5, 2, 2, True, 1, 3),
+    "coast": (1, 0, 0, 1, True, 1, 3),
+    "gradient-ema": (2, 0, 0, 2, True, 1, 3),
+}
+COSTS = {"coast": 50.0, "drift": 6.0, "gradient-ema": 1.0, "outer-nesterov": 16.0, "quasi-newton": 12.0}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_it_demands_of_memory_and_charges(name, watch):
+    config = CONFIGS[name]
+    demand = config.demand()
+    history = demand.history, demand.least, demand.fixed, demand.halves, demand.jump, demand.late
+    assert (config.vectors(), *history) == DEMANDS[name]
+    predictor, prediction = config.init(), None
+    for part in np.split(path(0, 30, np.float64), 3):
+        watch(predictor, part)
+        prediction = predictor.predict(5) or prediction
+    if name in COSTS:
+        assert prediction.cost == COSTS[name], "passes over a vector"
+
+
+@pytest.mark.parametrize("steps", range(2, 14))
+def test_no_predictor_is_surer_than_sure_on_a_straight_line(config, steps, watch):
+    if isinstance(config, DriftConfig):
+        return
+    direction = mh.Rng(steps).normal(N, dtype=np.float64)
+    predictor = config.init()
+    for part in np.split(np.arange(3.0 * steps)[:, None] * direction, 3):
+        watch(predictor, part)
+        prediction = predictor.predict(5)
+        assert prediction is None or 0 <= prediction.confidence <= 1
