@@ -34,6 +34,7 @@ from minihybrid.distributed import (
     CommunicationError,
     Communicator,
     Mpi,
+    Nccl,
     Shard,
     SharedStop,
     TrafficByPhase,
@@ -154,9 +155,17 @@ def _train(options: argparse.Namespace, ranks: Communicator) -> int:
         out, name = _located(options.resume, options.out)
         stored = read_config(out, name)
         options = _options_of(stored, name, out, options.display)
-    device = _device(options.device)
+    device, ranks = _of_rank(_device(options.device), ranks)
     with device.use():
         return _train_on(device, options, ranks, stored)
+
+
+def _of_rank(device: Device, ranks: Communicator) -> tuple[Device, Communicator]:
+    """The device of this rank, and what reaches those of others: the ranks of a machine take its GPUs by turns."""
+    if device.name == "cpu" or ranks.size == 1:
+        return device, ranks
+    device = _device(f"cuda:{ranks.rank % device.xp.cuda.runtime.getDeviceCount()}")
+    return device, Nccl(ranks, device)
 
 
 def _train_on(device: Device, options: argparse.Namespace, ranks: Communicator, stored: dict[str, Any] | None) -> int:
@@ -223,13 +232,16 @@ def _train_on(device: Device, options: argparse.Namespace, ranks: Communicator, 
         )
         sent = TrafficByPhase(ranks)
         listeners: list[Listener] = [folder, run.enter_context(choose_display(options.display, title)), sent]
-        if options.tensorboard:  # the first to hear of the end, as the folder is renamed then
+        if (
+            options.tensorboard or (folder.writing / "tensorboard").exists()
+        ):  # the first to hear of the end, as the folder is renamed then
             listeners.insert(0, run.enter_context(_tensorboard(folder.writing)))
         learner.listeners = listeners
         if options.checkpoint_every is not None:
             steps, minutes = _interval(options.checkpoint_every)
             learner.checkpoints = Checkpoints(folder.checkpoints, steps, minutes, config=config)
-        ranks.all_gather_text(str(folder.checkpoints))
+        ranks.all_gather_text(str(folder.checkpoints.resolve()))
+        _require_same_checkpoint(ranks, learner.checkpoints, resumes)
         try:
             summary = learner.resume() if resumes else learner.run()
         except DivergenceError as error:
@@ -250,11 +262,19 @@ def _train_on(device: Device, options: argparse.Namespace, ranks: Communicator, 
 def _beside(learner: Learner[Any], ranks: Communicator, resumes: bool) -> int:
     """What ranks other than the first do: train, and neither show nor keep it."""
     learner.checkpoints = ReadCheckpoints(ranks.all_gather_text("")[0])
+    _require_same_checkpoint(ranks, learner.checkpoints, resumes)
     try:
         summary = learner.resume() if resumes else learner.run()
     except DivergenceError:  # as on all ranks; the first one tells
         return DIVERGED
     return INTERRUPTED if summary.interrupted else DONE
+
+
+def _require_same_checkpoint(ranks: Communicator, checkpoints: Checkpoints | None, resumes: bool) -> None:
+    """Raise CommunicationError unless all ranks go on from the same one."""
+    if resumes and checkpoints is not None and ranks.size > 1:
+        found = checkpoints.newest()
+        require_same_settings(ranks, {"the checkpoint": None if found is None else found.path.name})
 
 
 def _own(options: argparse.Namespace) -> dict[str, Any]:

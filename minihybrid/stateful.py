@@ -98,7 +98,7 @@ def restored(tree: Any) -> Any:
 
 
 def placed(tree: Any, device: Device) -> Any:
-    """A plain tree with its arrays on a device; itself on the CPU, where what was read from a file is."""
+    """A plain tree from a file, whose arrays are on the CPU, with its arrays on a device."""
     if device.name == "cpu":
         return tree
     if isinstance(tree, dict):

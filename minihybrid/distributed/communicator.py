@@ -39,11 +39,14 @@ class Traffic:
 
 
 class Communicator(Protocol):
-    """A group of `size` processes, of which this one is number `rank`; `traffic` counts what it has sent."""
+    """A group of `size` processes, of which this one is number `rank`."""
 
     rank: int
     size: int
-    traffic: Traffic
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this rank has sent so far."""
 
     def all_reduce(self, vector: Any) -> None:
         """Replace a contiguous vector by the sum of those of all ranks, the same to the bit on each."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minihybrid.distributed.communicator import CommunicationError, Communicator
 from minihybrid.module.module import Module, pack
+from minihybrid.rng import Rng
 
 
 def require_same_settings(ranks: Communicator, settings: Mapping[str, Any]) -> None:
@@ -46,9 +47,15 @@ def make_equal(ranks: Communicator, model: Module) -> None:
     storage.advance("the start of a distributed run")
 
 
-def part_streams(ranks: Communicator, model: Module) -> None:
-    """Give the model's random streams, which begin alike, a key of each rank's own; rank 0 keeps its."""
-    for rng in model.named_rngs().values():
+def part_streams(ranks: Communicator, streams: Iterable[Rng]) -> None:
+    """Give random streams that are alike on all ranks a key of each rank's own; rank 0 keeps its. Twice, it is undone.
+
+    >>> from minihybrid.distributed import Alone
+    >>> part_streams(Alone(), [rng := Rng(0)])
+    >>> rng.state() == Rng(0).state()
+    True
+    """
+    for rng in streams:
         state = rng.state()
         state["key"][1] ^= ranks.rank
         rng.load_state(state)

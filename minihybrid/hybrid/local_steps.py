@@ -7,7 +7,7 @@ Low-Communication Training of Language Models", algorithm 1).
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,8 +27,10 @@ class LocalStepsTrainer(FullTrainer[M]):
     """Real steps on the rank's own batches, and after every `every` of them an outer step that all ranks make.
 
     Moments of the optimizer stay the rank's own, as in DiLoCo; moments that are averages of the weights move along
-    with them. Losses that results tell are the rank's own, too. Every rank needs an example in each batch
-    (`drop_last`). With one rank it is the outer optimizer alone. Raises ValueError for `every` below 1.
+    with them. Losses that results tell are the rank's own, too, and a rank whose loss is not finite raises alone:
+    `distributed.ending_together` makes that the end of all. Every rank needs an example in each batch (`drop_last`).
+    With one rank it is the outer optimizer alone. There are no checkpoints of it, because what a run is differs from
+    rank to rank. Raises ValueError for `every` below 1.
 
     >>> import minihybrid as mh
     >>> from minihybrid.distributed import Alone
@@ -54,7 +56,7 @@ class LocalStepsTrainer(FullTrainer[M]):
         if every < 1:
             raise ValueError(f"LocalStepsTrainer: every is {every}; expected 1 or more steps between meetings.")
         make_equal(ranks, model_wrapper.model)
-        part_streams(ranks, model_wrapper.model)
+        part_streams(ranks, model_wrapper.model.named_rngs().values())
         super().__init__(model_wrapper, optimizer_wrapper, compile)
         self.ranks, self.every, self.outer = ranks, every, outer or OuterNesterovConfig()
         self._slow = model_wrapper.weights.copy()
@@ -65,8 +67,16 @@ class LocalStepsTrainer(FullTrainer[M]):
         result = super().step(batch)
         if self.steps % self.every:
             return result
+        self.catch_up()
         self._meet()
         return StepResult(**{**vars(result), "note": "met the other ranks"})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Raise TypeError: weights, moments and random streams are each rank's own, and no one of them is the run."""
+        raise TypeError(
+            "LocalStepsTrainer cannot be saved: between meetings each rank has weights and moments of its own; save "
+            "the model that readout() gives after a meeting."
+        )
 
     def _meet(self) -> None:
         here = self.model_wrapper.weights.copy()

@@ -57,7 +57,7 @@ class ParallelModel(ModelWrapper[M]):
         self._share = 0.0  # of all ranks' examples
         self._agreed: Tensor | None = None  # the loss of all ranks, once it is known
         self._message: Any = None
-        part_streams(ranks, model)
+        part_streams(ranks, self._streams().values())
 
     def forward(self, batch: Batch) -> Tensor:
         """See `ModelWrapper`: the mean loss of all ranks' examples."""
@@ -72,8 +72,14 @@ class ParallelModel(ModelWrapper[M]):
 
     def evaluate(self, batch: Batch) -> float:
         """See `ModelWrapper`: the mean loss of all ranks' examples."""
-        with self._failing_together(batch):
-            return self._mean(float(super().evaluate(batch)) if self._local else 0.0)
+        n = len(batch.inputs)
+        try:
+            loss = float(super().evaluate(batch)) if n else 0.0
+        except BaseException:
+            self._tell_of_failure()
+            raise
+        mean, self.examples = self._mean(loss, n)
+        return mean
 
     def backward(self) -> GradientInfo:
         """See `ModelWrapper`: the gradient of that mean."""
@@ -88,18 +94,19 @@ class ParallelModel(ModelWrapper[M]):
         if self._updates % self.check_every == 0:
             require_equal(self.ranks, self.model)
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `ModelWrapper`: that of rank 0, whose random streams others turn into theirs; the same on all ranks."""
-        part_streams(self.ranks, self.model)  # done twice, it is undone
+    def snapshot(self) -> Any:
+        """See `ModelWrapper`: with the random streams of rank 0, so that it is the same on all ranks."""
+        streams = self._streams().values()
+        part_streams(self.ranks, streams)  # done twice, it is undone
         try:
-            return super().state_dict()
+            return super().snapshot()
         finally:
-            part_streams(self.ranks, self.model)
+            part_streams(self.ranks, streams)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `ModelWrapper`: the state may be of a run on another number of ranks."""
-        super().load_state_dict(state)
-        part_streams(self.ranks, self.model)
+    def restore(self, snapshot: Any) -> None:
+        """See `ModelWrapper`: the snapshot may be of a run on another number of ranks."""
+        super().restore(snapshot)
+        part_streams(self.ranks, self._streams().values())
 
     def _together(self, forward: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         with self._failing_together(batch):
@@ -119,25 +126,31 @@ class ParallelModel(ModelWrapper[M]):
         except BaseException as error:
             self.cancel()
             if not isinstance(error, CommunicationError) and self._agreed is None:
-                self.ranks.all_gather([0.0, 0.0, 1.0])
+                self._tell_of_failure()
             raise
+
+    def _tell_of_failure(self) -> None:
+        """What takes the place of this rank's loss, which the others wait for."""
+        self.ranks.all_gather([0.0, 0.0, 1.0])
 
     def _agree(self, loss: Tensor) -> Tensor:
         """The mean loss of all ranks, which is asked for once a step."""
         if self._agreed is None:
-            self._agreed = Tensor(self.model.device.array(self._mean(float(loss.item())), loss.dtype))
+            mean, self.examples = self._mean(float(loss.item()), self._local)
+            self._share = self._local / self.examples
+            self._agreed = Tensor(self.model.device.array(mean, loss.dtype))
         return self._agreed
 
-    def _mean(self, loss: float) -> float:
+    def _mean(self, loss: float, n: int) -> tuple[float, int]:
+        """The mean loss over the examples of all ranks, of which this one has n, and their number."""
         # Numbers rather than their sum: each rank adds them up in the same order.
-        gathered = self.ranks.all_gather([loss * self._local, self._local, 0.0])
+        gathered = self.ranks.all_gather([loss * n, n, 0.0])
         if failed := [rank for rank, (_, _, failed) in enumerate(gathered) if failed]:
             raise CommunicationError(f"the forward pass failed on rank {failed[0]}; what it raised there says why.")
-        self.examples = int(sum(n for _, n, _ in gathered))
-        if not self.examples:
+        examples = int(sum(of_rank for _, of_rank, _ in gathered))
+        if not examples:
             raise ValueError("ParallelModel: no rank has an example in its batch; a loss needs one or more.")
-        self._share = self._local / self.examples
-        return sum(total for total, _, _ in gathered) / self.examples
+        return sum(total for total, _, _ in gathered) / examples, examples
 
     def _kept(self, gradients: GradientsParams, loss: Tensor) -> GradientInfo:
         loss = self._agree(loss)

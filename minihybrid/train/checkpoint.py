@@ -242,7 +242,7 @@ def _without_arrays(tree: Any, pointer: str, arrays: dict[str, Any]) -> Any:
         raise TypeError(f"a checkpoint cannot hold the {type(tree).__name__} in {pointer or 'its state'}.")
     device = Device.of(tree)
     arrays[pointer] = np.asarray(tree, order="C") if device.name == "cpu" else device.host(tree)
-    return {"$array": device.name}
+    return {"$array": True}
 
 
 def _with_arrays(tree: Any, pointer: str, arrays: dict[str, Any]) -> Any:
@@ -256,8 +256,7 @@ def _with_arrays(tree: Any, pointer: str, arrays: dict[str, Any]) -> Any:
     if tree.keys() == {"$array"}:
         if pointer not in arrays:
             raise ValueError(f"is damaged: it has no array {pointer!r}")
-        array, device = arrays.pop(pointer), tree["$array"]
-        return array if device == "cpu" else Device(device).array(array)
+        return arrays.pop(pointer)
     return {key: _with_arrays(item, f"{pointer}/{_escaped(key)}", arrays) for key, item in tree.items()}
 
 

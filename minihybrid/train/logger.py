@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -37,8 +38,8 @@ class MetricLogger(Protocol):
 class JsonLines:
     """Steps (see `is_logged`), evaluations and the end of a run, one JSON object a line; null is what is not finite.
 
-    A file of this name is written anew, unless the run `goes_on`: then what is there stays, but for what a
-    `load_state_dict` or a new beginning cuts off. What the system says if it cannot be written goes through (OSError).
+    Lines are added to a file of this name. A run that begins cuts off what was there, and one that goes on what was
+    written since its checkpoint. What the system says if it cannot be written goes through (OSError).
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,8 +49,8 @@ class JsonLines:
     {"event": "step", "step": 0, "phase": "full", "loss": 2.0, "
     """
 
-    def __init__(self, path: str | os.PathLike[str], goes_on: bool = False) -> None:
-        self._file = Path(path).open("r+b" if goes_on else "wb")  # noqa: SIM115 (until `close`)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = Path(path).open("a+b")  # noqa: SIM115 (until `close`)
 
     def __call__(self, event: Event) -> None:
         """Write an event as a line."""
@@ -117,16 +118,20 @@ class TensorBoard:
             from tensorboardX import SummaryWriter
         except ImportError:
             raise ImportError("TensorBoard needs tensorboardX: pip install 'minihybrid[tensorboard]'.") from None
-        self._writer: SummaryWriter = SummaryWriter(str(folder))
+        self._made = partial(SummaryWriter, str(folder))
+        self._writer: SummaryWriter | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write an event's numbers."""
+        """Write an event's numbers; where a run goes on, those that were written after its checkpoint are hidden."""
+        if self._writer is None:
+            before = event.before.steps if isinstance(event, Started) else 0
+            self._writer = self._made(purge_step=before) if before else self._made()
         if isinstance(event, Stepped):
             self._step(event.result)
         elif isinstance(event, Evaluated):
             self._add(event.steps, "validation", loss=event.evaluation.loss, accuracy=event.evaluation.accuracy)
         elif isinstance(event, Ended):
-            self._writer.close()
+            self.close()
 
     def _step(self, result: StepResult) -> None:
         if result.predicted:
@@ -139,13 +144,19 @@ class TensorBoard:
     def _add(self, step: int, group: str, **values: float | None) -> None:
         for name, value in values.items():
             if value is not None and math.isfinite(value):
+                assert self._writer is not None
                 self._writer.add_scalar(f"{group}/{name}", value, step)
 
     def __enter__(self) -> Self:
         return self
 
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()
+
     def __exit__(self, *exception: Any) -> None:
-        self._writer.close()
+        self.close()
 
 
 def is_logged(step: int) -> bool:

@@ -81,7 +81,7 @@ class RunFolder:
         found = _found(folder._runs, name)
         folder._shown = found == folder.path
         try:
-            folder._metrics = JsonLines(found / "metrics.jsonl", goes_on=True)
+            folder._metrics = JsonLines(found / "metrics.jsonl")
         except OSError as error:
             raise folder._refused(error) from None
         try:
@@ -90,6 +90,8 @@ class RunFolder:
                 raise RunError(f"the run {name!r} has ended; there is nothing to go on with.")
             if folder._shown:
                 found.rename(folder.writing)
+            elif os.path.lexists(folder.path):
+                raise RunError(f"there is a run {name!r} in {runs} by now; rename it, so that this one can end there.")
         except BaseException as error:
             folder._metrics.close()
             if isinstance(error, OSError):
@@ -208,6 +210,8 @@ def read_config(runs: str | os.PathLike[str], name: str) -> dict[str, Any]:
     try:
         config = json.loads(path.read_bytes())
     except FileNotFoundError:
+        if path.parent.name == name:
+            raise RunError(f"{path.parent} holds no run: there is no config.json in it.") from None
         raise RunError(f"the run {name!r} was killed before it began; delete {path.parent}.") from None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {_reason(error)}.") from None

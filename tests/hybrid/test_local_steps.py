@@ -95,3 +95,8 @@ def test_one_message_of_the_weights_size_a_meeting():
 def test_meetings_that_never_come_are_refused():
     with pytest.raises(ValueError, match="every is 0; expected 1 or more"):
         run(Alone(), 0, 0)
+
+
+def test_a_run_that_differs_from_rank_to_rank_is_not_saved():
+    with pytest.raises(TypeError, match="save the model that readout"):
+        run(Alone(), 4, 1).state_dict()

@@ -236,6 +236,48 @@ def test_a_failure_elsewhere_takes_random_numbers_back():
     results(2, run)
 
 
+def test_an_evaluation_between_forward_and_backward_changes_neither():
+    def run(ranks):
+        whole, other = DataLoader(DATA, 9, mh.Rng(1)), DataLoader(DATA, 10, mh.Rng(2))
+        wrapper = ParallelModel(net(), squared, ranks)
+        loss = wrapper.forward(next(Shard(whole, ranks.rank, ranks.size))).item()
+        rows = slice(0, 1) if ranks.rank == 0 else slice(1, 10)
+        wrapper.evaluate(Batch(*(part[rows] for part in next(other))))
+        assert wrapper.backward().loss == loss and wrapper.examples == 10
+        vector = np.empty_like(wrapper.weights)
+        wrapper.gradient_into(vector)
+        return vector
+
+    alone = ModelWrapper(net(), squared)
+    alone.forward(next(DataLoader(DATA, 9, mh.Rng(1))))
+    alone.backward()
+    expected = np.empty_like(alone.weights)
+    alone.gradient_into(expected)
+    for found in results(2, run):
+        np.testing.assert_allclose(found, expected, atol=1e-14)
+
+
+def test_a_state_and_a_snapshot_are_the_same_on_all_ranks_and_give_each_its_streams_back():
+    def run(ranks):
+        rng = mh.Rng(0)
+        model = Dropping(mh.nn.DropoutConfig(0.5).init(rng=rng), mh.nn.LinearConfig(3, 2).init(rng=rng))
+        trainer = FullTrainer(ParallelModel(model, squared, ranks), OptimizerWrapper(mh.optim.SGD(), 0.1))
+        own = trainer.model.dropout.rng.state()
+        state, snapshot = trainer.state_dict(), trainer.model_wrapper.snapshot()
+        told = (
+            state["model_wrapper"]["snapshot"]["rngs"]
+            if "rngs" in state["model_wrapper"]["snapshot"]
+            else snapshot.rngs
+        )
+        trainer.load_state_dict(state)
+        assert trainer.model.dropout.rng.state() == own
+        trainer.model_wrapper.restore(snapshot)
+        assert trainer.model.dropout.rng.state() == own
+        return repr(state["model_wrapper"])
+
+    assert len(set(results(3, run))) == 1
+
+
 class Branching(mh.Module):
     left: mh.nn.Linear
     right: mh.nn.Linear

@@ -234,13 +234,6 @@ def test_a_state_whose_checksum_fits_is_not_believed_either(path, state, sentenc
         read(path)
 
 
-def test_an_array_of_a_device_that_is_none_is_refused(tmp_path):
-    write(tmp_path / "a", {"x": np.ones(2)}, {})
-    mended(tmp_path / "a", '{"x": {"$array": "/etc/passwd"}}')
-    with pytest.raises(CheckpointError, match="there is no device"):
-        read(tmp_path / "a")
-
-
 def test_a_header_is_not_read_that_could_not_be_one(tmp_path):
     path = tmp_path / "a"
     with path.open("wb") as file:

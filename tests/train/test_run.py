@@ -291,3 +291,16 @@ def test_a_long_run_logs_ever_fewer_of_its_steps(tmp_path, model):
 
 def test_a_million_steps_are_28000_lines():
     assert sum(map(is_logged, range(10**6))) == 10_000 + 9_000 + 9_000
+
+
+def test_a_folder_that_holds_no_run_is_not_called_one_that_may_be_deleted(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RunError, match=r"holds no run: there is no config\.json"):
+        read_config(tmp_path, "mine")
+
+
+def test_a_name_that_is_taken_meanwhile_is_found_before_the_run_goes_on(tmp_path):
+    left(tmp_path)
+    (tmp_path / "first").mkdir()
+    with pytest.raises(RunError, match=r"there is a run 'first' in .* by now"):
+        RunFolder.reopen(tmp_path, "first")
