@@ -124,7 +124,7 @@ class Drift(Stateful):
         self._start_window()
         if before is None or steps <= 0:
             return None
-        confidence = max(0.0, _cosine(before, displacement))
+        confidence = min(1.0, max(0.0, _cosine(before, displacement)))
         delta = displacement * (horizon / steps)
         return Prediction(delta, horizon, confidence, cost=6.0, origin=self._average)
 
