@@ -147,7 +147,7 @@ def is_logged(step: int) -> bool:
     >>> [is_logged(step) for step in (7, 9_999, 10_000, 10_001, 123_400, 123_410)]
     [True, True, True, False, True, False]
     """
-    return step % 10 ** max(0, len(str(step)) - 4) == 0
+    return step % int(10 ** max(0, len(str(step)) - 4)) == 0
 
 
 def _reason(error: Exception) -> str:
