@@ -178,13 +178,13 @@ class Recording:
                 lambda text: [check(text) for check in self._checks],
                 lambda text: f"({returns(text)},)",
             )
-            found = [array.tobytes() for array in self.results]
+            found = [_bits(array) for array in self.results]
             before.restore()
             outcome = plan.replay(*self.args)
             if outcome is None:
                 raise PlanError("the step changes what it decides by, so that its plan does not even fit this call.")
             different = after.difference(_State(self.storages, self.models, self.parts))
-            if different or found != [array.tobytes() for array in self.results]:
+            if different or found != [_bits(array) for array in self.results]:
                 raise PlanError(
                     f"a replay of the step does not leave {different or 'its results'} as the step itself does. Random "
                     "numbers that are drawn inside it, other than by dropout, or code that changes more than arrays, "
@@ -349,13 +349,20 @@ class _State:
     def difference(self, other: _State) -> str:
         """The name of something that is not equal; empty where all is, to the bit."""
         for name, (_, copy) in self._arrays.items():
-            if copy.tobytes() != other._arrays[name][1].tobytes():
+            if _bits(copy) != _bits(other._arrays[name][1]):
                 return name
         for name, (_, state) in self._rngs.items():
             if state != other._rngs[name][1]:
                 return name
         mine, theirs = ([steps for _, steps in state._steps] for state in (self, other))
         return "" if mine == theirs else "an optimizer's count of steps"
+
+
+def _bits(array: Any) -> bytes:
+    """An array as bytes, all that is no number as one NaN: neither its sign nor its payload is promised by anybody."""
+    if array.dtype.kind == "f" and (nan := np.isnan(array)).any():
+        array = np.where(nan, array.dtype.type(np.nan), array)
+    return bytes(array.tobytes())
 
 
 def _same(expression: Expression, value: Any) -> Expression:

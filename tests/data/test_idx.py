@@ -92,3 +92,8 @@ def test_a_file_that_cannot_be_opened(tmp_path):
         read_idx(tmp_path / "absent")
     with pytest.raises(DataError, match=f"{tmp_path} cannot be read"):
         read_idx(tmp_path)
+
+
+def test_a_name_that_no_file_can_have():
+    with pytest.raises(DataError, match="cannot be read: embedded null byte"):
+        read_idx("a\0b")

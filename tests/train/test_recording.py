@@ -304,3 +304,16 @@ def test_another_model_is_another_plan():
     for _ in range(2):
         model, _ = train(model, optimizer, X[:16], Y[:16], 0.01)
     assert states[1] == everything(model, optimizer)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_number_is_the_same_no_number_whatever_its_sign_and_payload(dtype):
+    from minihybrid.train.recording import _bits
+
+    unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    one, other = (np.array([1.0, np.nan, 0.0], dtype) for _ in range(2))
+    other.view(unsigned)[1] |= unsigned.type(1) << unsigned.type(8 * unsigned.itemsize - 1)
+    other.view(unsigned)[1] += unsigned.type(3)
+    assert one.tobytes() != other.tobytes() and _bits(one) == _bits(other)
+    other[2] = -0.0
+    assert _bits(one) != _bits(other), "zeros have a sign"

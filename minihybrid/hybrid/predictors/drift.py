@@ -129,7 +129,7 @@ class Drift(Stateful):
             np.vdot(before, before), np.vdot(displacement, displacement), np.vdot(before, displacement)
         )
         norms = math.sqrt(a * b)
-        confidence = max(0.0, product / norms) if norms > 0 else 0.0
+        confidence = min(1.0, max(0.0, product / norms)) if norms > 0 else 0.0
         delta, far = displacement * (horizon / steps), horizon / steps
         finite = b * far * far < float(np.finfo(delta.dtype).max)
         return Prediction(delta, horizon, confidence, cost=6.0, origin=self._average, finite=finite)

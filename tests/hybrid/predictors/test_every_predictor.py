@@ -221,8 +221,6 @@ def test_what_it_demands_of_memory_and_charges(name, watch):
 
 @pytest.mark.parametrize("steps", range(2, 14))
 def test_no_predictor_is_surer_than_sure_on_a_straight_line(config, steps, watch):
-    if isinstance(config, DriftConfig):
-        return
     direction = mh.Rng(steps).normal(N, dtype=np.float64)
     predictor = config.init()
     for part in np.split(np.arange(3.0 * steps)[:, None] * direction, 3):
