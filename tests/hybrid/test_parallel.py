@@ -264,11 +264,6 @@ def test_a_state_and_a_snapshot_are_the_same_on_all_ranks_and_give_each_its_stre
         trainer = FullTrainer(ParallelModel(model, squared, ranks), OptimizerWrapper(mh.optim.SGD(), 0.1))
         own = trainer.model.dropout.rng.state()
         state, snapshot = trainer.state_dict(), trainer.model_wrapper.snapshot()
-        told = (
-            state["model_wrapper"]["snapshot"]["rngs"]
-            if "rngs" in state["model_wrapper"]["snapshot"]
-            else snapshot.rngs
-        )
         trainer.load_state_dict(state)
         assert trainer.model.dropout.rng.state() == own
         trainer.model_wrapper.restore(snapshot)
