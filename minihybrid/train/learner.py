@@ -17,7 +17,7 @@ import numpy as np
 from minihybrid.data.dataset import Batch
 from minihybrid.module.module import Module
 from minihybrid.optim.optimizer import Optimizer
-from minihybrid.stateful import plain, restored
+from minihybrid.stateful import placed, plain, restored
 from minihybrid.train.checkpoint import CheckpointError
 from minihybrid.train.checkpoints import Checkpoints
 from minihybrid.train.events import Ended, Evaluated, Event, Listener, Started, Stepped, Summary
@@ -134,6 +134,7 @@ class Learner(Generic[M]):
                 raise ValueError(f"it is of {', '.join(state['parts'])}, and these are {', '.join(parts)}.")
             for name, part in parts.items():
                 part.load_state_dict(state["parts"][name])
+            self._best = self._best_of(state["best"])
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise CheckpointError(f"the checkpoint {found.path} does not fit this run: {error}") from error
         notes = (*found.damaged, f"going on from {found.path}.") if found.damaged else ()
@@ -207,8 +208,18 @@ class Learner(Generic[M]):
         if self.checkpoints is not None and self.checkpoints.writes:
             self._tell()  # what listeners have not heard, their states would not know
             parts = {name: part.state_dict() for name, part in self._parts().items()}
-            state = {"summary": plain(summary), "scored_at": self._scored_at, "parts": parts}
+            state = {"summary": plain(summary), "scored_at": self._scored_at, "parts": parts, "best": None}
+            if self._best is not None:
+                evaluation, model = self._best
+                state["best"] = {"evaluation": plain(evaluation), "model": plain(model.snapshot())}
             self.checkpoints.save(summary.steps, state, self._loss(summary))
+
+    def _best_of(self, state: dict[str, Any] | None) -> tuple[Evaluation, M] | None:
+        """The best that a checkpoint knows of."""
+        if state is None:
+            return None
+        model = self.trainer.readout()
+        return restored(state["evaluation"]), model.restore(restored(placed(state["model"], model.device)))
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint is made of, by name. Raises TypeError for what cannot say where it stands."""

@@ -436,3 +436,30 @@ def test_ctrl_c_waits_while_the_best_is_kept():
 
     with pytest.raises(DivergenceError):
         learner(Failing(at=3), 9, every=1, listeners=[listener]).run()
+
+
+def test_a_run_that_diverges_after_it_was_taken_up_ends_with_the_best_of_before(tmp_path):
+    def failing(listeners):
+        learner = training(tmp_path, 12, 4, listeners)
+        step, trainer = learner.trainer.step, learner.trainer
+
+        def diverging(batch):
+            if trainer.steps == 6:
+                raise DivergenceError("on purpose")
+            return step(batch)
+
+        trainer.step = diverging
+        return learner
+
+    with pytest.raises(Killed):
+        failing([kill(6)]).run()
+    events = []
+    with pytest.raises(DivergenceError):
+        failing([events.append]).resume()
+    first = training(None, 4, 4)
+    first.run()
+    assert isinstance(events[-1], Ended) and events[-1].summary.diverged == "on purpose"
+    best, expected = (
+        mh.hybrid.ModelWrapper(m.clone(), classify).weights for m in (events[-1].model, first.trainer.model)
+    )
+    assert best.tobytes() == expected.tobytes()
