@@ -273,6 +273,8 @@ class Optimizer:
         if storage is None:
             Optimizer.__init__(self)
             return
+        if self._storage is None:  # it has been taken back to before its first step, or is another of its kind
+            self.lay_out(storage)
         if storage is not self._storage:
             raise ValueError("restore: the snapshot was taken of another model's state; use state() and load_state().")
         self._steps, self._present = list(steps), []
