@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+import minihybrid as mh
 from minihybrid.autodiff.plan import Plan
 from minihybrid.autodiff.trace import PlanError, Trace, arrays_within, host_number, opaque_call, owner
 
@@ -45,6 +46,10 @@ def written(array, write):
 
 
 FUNCTIONS = {
+    "norms that are one number": lambda x: tuple(mh.ops.registry["p_norm"].forward(x * k, 3) for k in range(1, 30)),
+    "norms of one number": lambda x: tuple(
+        mh.ops.registry["p_norm"].forward(x[i, j] * 1.0, 3) for i, j in np.ndindex(4, 3)
+    ),
     # methods, with their arguments apart and together
     "reshape": lambda x: x.reshape(3, 4) + x.reshape((3, 4)) + x.reshape([3, 4]),
     "reshape, flat": lambda x: x.reshape(-1) * x.reshape((-1,)),

@@ -454,3 +454,23 @@ def test_options_are_checked_in_a_sentence():
     ]:
         with pytest.raises(ValueError, match=sentence):
             make()
+
+
+def test_a_snapshot_is_restored_also_after_one_from_before_the_first_step():
+    rng = mh.Rng(0)
+    model, optimizer = mh.nn.LinearConfig(3, 2).init(rng), mh.optim.Adam()
+    x = mh.Tensor(rng.normal((4, 3)))
+
+    def step(model):
+        return optimizer.step(0.1, model, GradientsParams.from_grads((model(x) ** 2).sum().backward(), model))
+
+    nothing = optimizer.snapshot()
+    model = step(model)
+    once, bits = optimizer.snapshot(), {name: vector.copy() for name, vector in optimizer._vectors.items()}
+    model = step(model)
+    optimizer.restore(nothing)
+    optimizer.restore(once, model)  # as it knows no model any more
+    assert {name: vector.tobytes() for name, vector in optimizer._vectors.items()} == {
+        name: vector.tobytes() for name, vector in bits.items()
+    }
+    step(model)

@@ -160,7 +160,7 @@ def p_norm(x: Any, ord: float = 2, axis: Any = None, keepdims: bool = False) -> 
     """The sum of |x| ** ord to the power of 1 / ord; elements that are 0 have gradient 0."""
     if ord == 2:
         return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
-    # Not by **, which rounds otherwise for NumPy's single numbers than for arrays, on some processors.
+    # Not `**`: a sum to one number is no array, and what NumPy does with such a number gives other bits than a plan.
     return np.power(np.power(np.absolute(x), ord).sum(axis=axis, keepdims=keepdims), 1 / ord)
 
 
