@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minihybrid.config import Config
+from minihybrid.config import Config, is_number
 from minihybrid.rng import Rng
 
 
@@ -115,8 +115,9 @@ class TruncatedNormal(Config):
     def __post_init__(self) -> None:
         _require_normal("TruncatedNormal", self.mean, self.std)
         _require("TruncatedNormal", "std", self.std, self.std > 0, "a positive number")
-        inside = self._below(self.high) - self._below(self.low)
         bounds = (self.low, self.high)
+        known = all(is_number(bound) or bound in (-math.inf, math.inf) for bound in bounds)
+        inside = self._below(self.high) - self._below(self.low) if known else 0.0
         _require("TruncatedNormal", "(low, high)", bounds, inside >= 0.01, "bounds that hold 1 % of the distribution")
 
     def _below(self, x: float) -> float:
@@ -329,12 +330,12 @@ def _require(initializer: str, what: str, value: Any, condition: bool, expected:
 
 
 def _require_normal(initializer: str, mean: float, std: float) -> None:
-    _require(initializer, "mean", mean, -math.inf < mean < math.inf, "a finite number")
-    _require(initializer, "std", std, 0 <= std < math.inf, "a finite number that is not negative")
+    _require(initializer, "mean", mean, is_number(mean), "a finite number")
+    _require(initializer, "std", std, is_number(std) and std >= 0, "a finite number that is not negative")
 
 
 def _require_gain(initializer: str, gain: float) -> None:
-    _require(initializer, "gain", gain, 0 <= gain < math.inf, "a finite number that is not negative")
+    _require(initializer, "gain", gain, is_number(gain) and gain >= 0, "a finite number that is not negative")
 
 
 def _require_mode(initializer: str, mode: str) -> None:
