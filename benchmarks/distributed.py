@@ -181,6 +181,12 @@ def measured(n: int, parts: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def fitted(rows: Sequence[dict[str, Any]], cores: int) -> CostModel:
+    """The model for the sums of ranks that have a core each."""
+    sums = [row for row in rows if row["what"] == "sum" and row["ranks"] <= max(2, cores)]
+    return CostModel.fitted([(row["bytes"], row["ranks"], row["seconds"]) for row in sums])
+
+
 def expected(model: CostModel, rows: Sequence[dict[str, Any]], of: str, ranks: int) -> float:
     """Seconds of a step on so many ranks, each with its part of the batch and a core of its own, by the model."""
     alone = next(row for row in rows if row["what"] == "step" and row["of"] == of and row["ranks"] == 1)
@@ -222,18 +228,20 @@ def summary(rows: Sequence[dict[str, Any]], model: CostModel) -> str:
     return "\n\n".join(parts)
 
 
-def plot(rows: Sequence[dict[str, Any]], model: CostModel, path: Path) -> None:
+def plot(rows: Sequence[dict[str, Any]], model: CostModel, cores: int, path: Path) -> None:
     """Sums as measured and as modelled, and the expected speed-up by ranks."""
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    plt.style.use(mh.plot.STYLE)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     for i, ranks in enumerate(RANKS[1:]):
         found = [row for row in rows if row["what"] == "sum" and row["ranks"] == ranks]
         sizes = [row["bytes"] for row in found]
+        shared = "" if ranks <= cores else f", sharing {cores} cores"
+        left.loglog(sizes, [1e6 * row["seconds"] for row in found], "o", color=f"C{i}", label=f"{ranks} ranks{shared}")
         left.loglog(
-            sizes, [1e6 * row["seconds"] for row in found], "o", color=f"C{i}", label=f"{ranks} ranks, measured"
+            sizes, [1e6 * model.all_reduce(n, ranks) for n in sizes], color=f"C{i}", label=f"{ranks} ranks, model"
         )
-        left.loglog(sizes, [1e6 * model.all_reduce(n, ranks) for n in sizes], color=f"C{i}", label="model")
     left.set(xlabel="bytes", ylabel="microseconds", title="a sum over all ranks")
     kinds = {"data parallel": "C0", "hybrid, predict": "C1", "local steps": "C2"}
     for of, colour in kinds.items():
@@ -245,7 +253,6 @@ def plot(rows: Sequence[dict[str, Any]], model: CostModel, path: Path) -> None:
     )
     for axes in (left, right):
         axes.legend()
-        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
 
@@ -266,13 +273,13 @@ def main(arguments: list[str] | None = None) -> int:
         rows += measured(n, ["sums", "steps"])
         print(f"measured on {n} ranks", file=sys.stderr)
     rows += measured(max(RANKS), ["quality"])
-    model = CostModel.fitted([(row["bytes"], row["ranks"], row["seconds"]) for row in rows if row["what"] == "sum"])
+    model = fitted(rows, machine["cores"])
     text = summary(rows, model)
     about = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
     print(f"{about}\n\n{text}")
     cost = {"latency": model.latency, "bandwidth": model.bandwidth}
     report.write_json(report.RESULTS / "distributed.json", {"machine": machine, "cost": cost, "rows": rows})
-    plot(rows, model, report.RESULTS / "distributed.png")
+    plot(rows, model, machine["cores"], report.RESULTS / "distributed.png")
     report.write_section("distributed", f"{about}.\n\n{text}")
     return 0
 
