@@ -13,7 +13,7 @@ from minihybrid.autodiff.ops.embedding import add_at, segment_sum
 from minihybrid.autodiff.ops.shape import broadcast_to, ravel
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
-from minihybrid.device import Device, on_cpu
+from minihybrid.device import Device, on_cpu, shaped_like
 
 # Anywhere in an array, by NumPy's rules for x[index]
 
@@ -51,7 +51,7 @@ def _plain(op: str, x: Any, index: Any) -> Any:
 def index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of a shape with x added at an index, once for every time that a position occurs in it."""
     if _names_no_position_twice(index):
-        out = np.zeros_like(x, shape=shape)
+        out = shaped_like(np.zeros_like, x, shape=shape)
         out[index] = x
         return out
     return opaque_call(_index_add, x, index, shape)
@@ -60,7 +60,7 @@ def index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
 def _index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     size = math.prod(shape)
     if not on_cpu(x) or x.dtype.kind != "f" or len(shape) < 2 or size > 8 * x.size:
-        out = np.zeros_like(x, shape=shape)  # here it is fast, or there is little to add
+        out = shaped_like(np.zeros_like, x, shape=shape)  # here it is fast, or there is little to add
         add_at(out, index, x)
         return out
     rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
@@ -100,7 +100,7 @@ def _index_set(x: Any, index: Any, values: Any) -> Any:
 def _latest(picked: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """At each position of a shape, which of the elements picked by an index is the last there; -1 where none is."""
     order = np.arange(picked.size, dtype=np.int32, like=picked).reshape(picked.shape)
-    latest = np.full_like(picked, -1, shape=shape, dtype=np.int32)
+    latest = shaped_like(np.full_like, picked, -1, shape=shape, dtype=np.int32)
     if on_cpu(picked):
         latest[index] = order
     else:  # which writes in any order
