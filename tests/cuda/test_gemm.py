@@ -99,6 +99,12 @@ def test_other_dtypes_go_to_cupy(strict):
     assert product(x, x.T).get().tolist() == [[5, 14], [14, 50]]
 
 
+def test_of_other_dtypes_it_is_written_where_it_is_told_to(strict):
+    x, out = strict.array(np.arange(6, dtype=np.float16).reshape(2, 3)), strict.array(np.zeros((2, 2), np.float16))
+    assert dot(x, x.T, out) is out
+    assert out.get().tolist() == [[5, 14], [14, 50]]
+
+
 def test_the_sum_of_products(strict):
     x = strict.array(np.arange(6.0).reshape(2, 3))
     assert sum_of_products(x, x).item() == 55 == sum_of_products(x.get(), x.get())
