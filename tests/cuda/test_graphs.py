@@ -10,6 +10,7 @@ import minihybrid as mh
 from benchmarks.contenders.ours import loss_of, model_of
 from benchmarks.workloads import CNN, MLP, Transformer
 from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import Device
 from minihybrid.hybrid.delta import WeightDelta, apply_deltas_to_model
 from minihybrid.module.module import pack
 from minihybrid.optim import GradientsParams
@@ -92,6 +93,26 @@ def dropping():
         [mh.nn.LinearConfig(12, 12).init(rng), mh.nn.Tanh(), mh.nn.DropoutConfig(0.3).init(rng)] for _ in range(2)
     ]
     return mh.nn.Sequential([*itertools.chain(*hidden), mh.nn.LinearConfig(12, 5).init(rng)])
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 2)])
+@pytest.mark.parametrize("rows", [[0, 2, 0, -1], [[1, 1], [-3, 1]], 2, []])
+def test_rows_picked_by_an_array_are_added_up_in_their_order(cuda, emulated, shape, rows):
+    """By a kernel that a graph can hold, and not by CuPy's add.at."""
+
+    def gradient(x, rows):
+        x = x.require_grad()
+        return (x[rows] ** 2).sum().backward()[x]
+
+    def on(device):
+        x = mh.Tensor(device.array(np.random.default_rng(0).normal(size=shape).astype(np.float32)))
+        return x, mh.Tensor(device.array(np.array(rows, np.int64)))
+
+    compiled = mh.compile(gradient)
+    expected = gradient(*on(Device("cpu"))).numpy()
+    for _ in range(3):
+        np.testing.assert_allclose(compiled(*on(cuda)).numpy(), expected, rtol=1e-6)
+    assert not [part.reason for part in compiled.plans[0]._parts if part.reason]
 
 
 def test_dropout_draws_as_the_tape_does(cuda, emulated):

@@ -9,7 +9,7 @@ import numpy as np
 
 from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import as_operands, require_axis, require_between, require_one_device
-from minihybrid.autodiff.ops.embedding import add_at, segment_sum
+from minihybrid.autodiff.ops.embedding import add_at, added_up, segment_sum
 from minihybrid.autodiff.ops.shape import broadcast_to, ravel
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
@@ -54,7 +54,16 @@ def index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
         out = shaped_like(np.zeros_like, x, shape=shape)
         out[index] = x
         return out
+    rows = _rows(index)
+    if not on_cpu(x) and hasattr(rows, "dtype"):  # in their order, and CuPy's add.at in any
+        out = np.empty_like(x, shape=shape, order="C")
+        return added_up(np.broadcast_to(x, rows.shape + shape[1:]), rows % max(1, shape[0]), out)
     return opaque_call(_index_add, x, index, shape)
+
+
+def _rows(index: Any) -> Any:
+    """What an index picks along the first axis, if that is all it does; else the tuple that it is."""
+    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
 
 
 def _index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
@@ -63,7 +72,7 @@ def _index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
         out = shaped_like(np.zeros_like, x, shape=shape)  # here it is fast, or there is little to add
         add_at(out, index, x)
         return out
-    rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    rows = _rows(index)
     if not isinstance(rows, tuple):
         rows = np.asarray(rows) % shape[0]
         return segment_sum(np.broadcast_to(x, rows.shape + shape[1:]), rows, shape[0])
