@@ -248,7 +248,10 @@ APART = {
     "taken by a list": (lambda a: np.take(a, [2, 0], 0), "take is given a list, which has to be copied to the device"),
     "written through a mask": (through_a_mask, "an index with a mask waits for the device"),
     "sorted": (lambda a: np.sort(a, axis=0), "sort is not known to be kernels alone"),
-    "nine arrays joined": (lambda a: np.concatenate([a] * 9), "concatenate of more than 8 arrays copies their addresses"),
+    "nine arrays joined": (
+        lambda a: np.concatenate([a] * 9),
+        "concatenate of more than 8 arrays copies their addresses",
+    ),
     "nine arrays stacked": (lambda a: np.stack([a] * 9), "stack of more than 8 arrays copies their addresses"),
     "a product by CuPy": (lambda a: np.matmul(a, a.T) @ a, "np.matmul goes through cuBLAS, by a handle of CuPy's"),
     "a fixed mask": (lambda a: a[np.array([True, False, True])], "getitem works with an array on the CPU"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minihybrid as mh
-from minihybrid.autodiff.ops import linalg
+from minihybrid.autodiff import product
 
 DOTS = [
     *[((), ()), ((), (2, 3)), ((2, 3), ()), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4))],
@@ -131,4 +131,4 @@ def test_products_over_nothing_have_gradients() -> None:
 
 def test_the_ones_that_are_kept_for_sums_cannot_be_written_to():
     with pytest.raises(ValueError, match="read-only"):
-        linalg._ones(3, np.dtype(np.float32))[0] = 2
+        product._ones(3, np.dtype(np.float32))[0] = 2
