@@ -270,11 +270,17 @@ class Library:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.workspace = 0
+        self.handles = 0
         for letter, dtype in (("S", np.float32), ("D", np.float64)):
             setattr(self, f"cublas{letter}gemm_v2", functools.partial(self._gemm, dtype))
             setattr(self, f"cublas{letter}gemmStridedBatched", functools.partial(self._strided, dtype))
 
     def cublasCreate_v2(self, handle: Any) -> int:
+        self.handles += 1
+        return 0
+
+    def cublasDestroy_v2(self, handle: Any) -> int:
+        self.handles -= 1
         return 0
 
     def cublasSetStream_v2(self, handle: Any, stream: Any) -> int:
