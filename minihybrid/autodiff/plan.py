@@ -261,7 +261,7 @@ class _Source:
         key = _address(placed), placed.shape, placed.strides, str(placed.dtype)
         if key not in self._names:
             of = id(owner(array))
-            kind = self._kinds.get(id(array)) or self._kinds.get(of) or ("w" if of in self._bound else "")
+            kind = self._kinds.get(id(array)) or self._numbers.kinds.get(of) or ("w" if of in self._bound else "")
             self._add(key, kind or ("a" if placed is not array else "c"), placed, numbered=True)
         return self._names[key]
 

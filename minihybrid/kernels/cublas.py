@@ -1,9 +1,9 @@
 """cuBLAS through a handle of our own: CuPy's refuses to work while a CUDA graph is captured, this one does not.
 
 A product is captured like any other kernel if cuBLAS allocates nothing while it runs; so the handle is given its
-workspace beforehand. There is a handle for each thread and device, because two threads could not share a workspace; nor
-could two streams, so a thread has products on one stream at a time: before it goes on with another, that one has to wait
-for the first (`Graph` in autodiff/graph.py does), and what is captured is launched by the same rule.
+workspace beforehand. There is a handle for each thread and device, because two threads could not share a workspace. Nor
+could two streams: a thread has products on one stream at a time, and the next stream waits for the one before, as
+`Graph` in autodiff/graph.py has it. What is captured is launched by the same rule.
 """
 
 from __future__ import annotations
