@@ -71,6 +71,8 @@ class Task(NamedTuple):
     contenders: Sequence[str]
     workloads: Sequence[Workload]
     effort: Effort
+    references: dict[str, list[float]]
+    """The losses of the naive one, by the name of the workload."""
 
 
 # In a process of its own
@@ -83,7 +85,7 @@ def work(task: Task) -> Iterator[Row]:
         yield from parts(task.effort is DRY, task.effort.block, task.effort.blocks)
         return
     for workload in task.workloads:
-        reference = losses(make(NAIVE, workload), task.effort.steps)
+        reference = task.references[workload.name]
         for name in task.contenders:
             row: Row = {"workload": workload.name, "contender": name}
             try:
@@ -317,12 +319,14 @@ def main(arguments: list[str] | None = None) -> int:
     rows_of = here if options.dry_run else in_a_process
     deadline = time.monotonic() + effort.most
     workloads = list((TINY if options.dry_run else ON).values())
-    tasks = [Task(names, workloads, effort) for names in PROCESSES]
+    processes = PROCESSES
     if options.quick:
-        tasks = [Task(names, workloads[:2], effort) for names in PROCESSES if names != [TORCH_COMPILE]]
+        workloads, processes = workloads[:2], [names for names in PROCESSES if names != [TORCH_COMPILE]]
+    references = {workload.name: losses(make(NAIVE, workload), effort.steps) for workload in workloads}
+    tasks = [Task(names, workloads, effort, references) for names in processes]
     ours, *others = tasks
     rows = run(ours, deadline, rows_of)
-    measured = list(rows_of(Task((), (), effort), deadline))
+    measured = list(rows_of(Task((), (), effort, {}), deadline))
     machine: Row = next((row["machine"] for row in measured if "machine" in row), {})
     measured = [row for row in measured if "part" in row]
     for task in others:

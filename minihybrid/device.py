@@ -8,6 +8,7 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, TypeGuard
@@ -15,7 +16,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Device", "DeviceError", "on_cpu"]
+__all__ = ["Device", "DeviceError", "on_cpu", "shaped_like"]
 
 
 class DeviceError(RuntimeError):
@@ -135,6 +136,18 @@ class Device:
 def on_cpu(array: Any) -> bool:
     """Whether an array or number is NumPy's, or stands for one while a step is recorded (autodiff/trace.py)."""
     return isinstance(getattr(array, "__minihybrid_array__", array), (np.ndarray, np.generic))
+
+
+def shaped_like(make: Callable[..., Any], array: Any, *args: Any, shape: tuple[int, ...], **options: Any) -> Any:
+    """make(array, *args, shape=shape), for np.empty_like, zeros_like, ones_like and full_like, and () as a shape, too.
+
+    CuPy takes () for no shape at all, and would give the array's own.
+
+    >>> shaped_like(np.full_like, np.zeros(3), 2.0, shape=())
+    array(2.)
+    """
+    made = make(array, *args, shape=shape or (1,), **options)
+    return made if shape else made.reshape(())
 
 
 def _is_cupy(array: object) -> TypeGuard[Any]:

@@ -32,6 +32,8 @@ def why_not(call: Call) -> str:
         return ""  # launchers there allocate nothing, and wait for nothing
     if any(map(_is_copied, [*call.args, *call.options.values()])):
         return f"{name} is given a list, which has to be copied to the device"
+    if function in (np.concatenate, np.stack) and len(call.args[0]) > MOST_JOINED:
+        return f"{name} of more than {MOST_JOINED} arrays copies their addresses to the device; join some at a time"
     of = getattr(function, "__self__", function)
     if isinstance(of, np.ufunc):
         return f"np.{name} goes through cuBLAS, by a handle of CuPy's" if of.signature else ""
@@ -39,6 +41,9 @@ def why_not(call: Call) -> str:
         masks = [array for array in arrays_within(call.args[1]) if array.dtype == bool]
         return "an index with a mask waits for the device" if masks else ""
     return "" if function in _KERNELS else f"{name} is not known to be kernels alone"
+
+
+MOST_JOINED = 8  # arrays, each of which CuPy copies by itself; more go to one kernel, in _routines_manipulation.pyx
 
 
 def _is_copied(value: Any) -> bool:

@@ -181,7 +181,7 @@ class _Numbers:
 
     def placed(self, array: Any) -> Any:
         """The array where it lives."""
-        place = self._places.get(id(array))
+        place = self._places.get(id(owner(array)))
         return array if place is None else _view(array, self._vector, place)
 
     def lines(self, text: Text) -> list[str]:
@@ -260,7 +260,8 @@ class _Source:
         placed = self._numbers.placed(self._layout.placed(array))
         key = _address(placed), placed.shape, placed.strides, str(placed.dtype)
         if key not in self._names:
-            kind = self._kinds.get(id(array)) or ("w" if id(owner(array)) in self._bound else "")
+            of = id(owner(array))
+            kind = self._kinds.get(id(array)) or self._numbers.kinds.get(of) or ("w" if of in self._bound else "")
             self._add(key, kind or ("a" if placed is not array else "c"), placed, numbered=True)
         return self._names[key]
 

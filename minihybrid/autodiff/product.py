@@ -67,7 +67,11 @@ def multiplied(x: Any, y: Any, out: Any = None, bias: Any = None) -> Any:
     """x @ y + bias on a GPU, as np.matmul shapes it; `out` and `bias` may be left out."""
     elsewhere = on_cpu(y) or (bias is not None and on_cpu(bias))  # which CuPy refuses
     if elsewhere or x.dtype.char not in "fd" or x.dtype != y.dtype or 0 in (x.ndim, y.ndim):
-        return np.matmul(x, y) if bias is None else np.matmul(x, y) + bias
+        made = np.matmul(x, y) if bias is None else np.matmul(x, y) + bias
+        if out is None:
+            return made
+        np.copyto(out, made)
+        return out
     if y.ndim == 1:
         return multiplied(x, y[:, None])[..., 0]
     if x.ndim == 1:

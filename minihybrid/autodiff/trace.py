@@ -157,9 +157,9 @@ class Trace:
             self.empty[id(made)] = made
             return Tracer(made, self)
         if function in (np.zeros_like, np.ones_like, np.full_like):
-            if options.get("shape") == () and type(number := args[1:] and args[1]) is Number and not on_cpu(args[0]):
+            if options.get("shape") == (1,) and type(number := args[1:] and args[1]) is Number and not on_cpu(args[0]):
                 dtype, device = np.dtype(options.get("dtype") or args[0].dtype), Device.of(args[0])
-                return Tracer(self._changing(number, dtype, device), self)  # a kernel reads it where it is
+                return Tracer(self._changing(number, dtype, device).reshape(1), self)  # a kernel reads it there
             return _filled(function, args, options)
         reduces = function in _REDUCTIONS and 1 <= len(args) <= 2 and options.keys() <= _REDUCING
         plainly = reduces and on_cpu(args[0])  # CuPy's sum and mean are kernels of their own, and round as they do

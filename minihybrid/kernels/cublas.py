@@ -1,7 +1,9 @@
 """cuBLAS through a handle of our own: CuPy's refuses to work while a CUDA graph is captured, this one does not.
 
 A product is captured like any other kernel if cuBLAS allocates nothing while it runs; so the handle is given its
-workspace beforehand. There is a handle for each thread and device, because two threads could not share a workspace.
+workspace beforehand. There is a handle for each thread and device, because two threads could not share a workspace. Nor
+could two streams: a thread has products on one stream at a time, and the next stream waits for the one before, as
+`Graph` in autodiff/graph.py has it. What is captured is launched by the same rule.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import ctypes
 import importlib
 import math
 import threading
+import weakref
 from typing import Any, NamedTuple
 
 MIB = 1 << 20
@@ -67,6 +70,8 @@ class Cublas:
             self._workspace = xp.get_default_memory_pool().malloc(self._bytes)
             self._handle, self._stream = Pointer(), -1
             self._call("cublasCreate_v2", ctypes.byref(self._handle))
+        end = weakref.finalize(self, self._library.cublasDestroy_v2, self._handle)  # with its thread
+        end.atexit = False  # the driver may be gone before, and takes all with it
 
     def _call(self, name: str, *arguments: Any) -> None:
         if status := getattr(self._library, name)(*arguments):

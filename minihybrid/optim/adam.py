@@ -8,6 +8,7 @@ import numpy as np
 
 from minihybrid import kernels
 from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import shaped_like
 from minihybrid.optim.optimizer import Moments, Optimizer, require
 
 
@@ -101,7 +102,7 @@ class Adam(Optimizer):
         """See the class. Numbers that change go into arrays: a recorded graph reads them anew."""
         if not kernels.fits(w, g):
             return self.update_in_place(w, g, moments, lr, t, scratch)
-        eps, size = (np.full_like(w, number, shape=()) for number in self._numbers(lr, t))
+        eps, size = (shaped_like(np.full_like, w, number, shape=()) for number in self._numbers(lr, t))
         m, v, v_max = moments["m"], moments["v"], moments.get("v_max")
         shrink, decay = self._decay_numbers(w, lr)
         opaque_call(kernels.adam, w, m, v, v_max, g, eps, size, shrink, self.betas, decay)
@@ -136,4 +137,4 @@ class AdamW(Adam):
         w *= 1 - lr * self.weight_decay
 
     def _decay_numbers(self, w: Any, lr: float) -> tuple[Any, float]:
-        return np.full_like(w, 1 - lr * self.weight_decay, shape=()), 0.0
+        return shaped_like(np.full_like, w, 1 - lr * self.weight_decay, shape=()), 0.0

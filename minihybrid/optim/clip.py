@@ -10,6 +10,7 @@ from minihybrid import kernels
 from minihybrid.autodiff.fusible import fusible
 from minihybrid.autodiff.product import sum_of_products
 from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import shaped_like
 from minihybrid.optim.gradients import GradientsParams
 
 
@@ -59,9 +60,9 @@ def _(array: Any, max_norm: float, *others: Any) -> Any:
     arrays = array, *others
     if not kernels.fits(*arrays):
         return NotImplemented
-    limit = np.full_like(array, min(max_norm, float(np.finfo(array.dtype).max)), shape=())
-    partials = np.empty_like(array, shape=kernels.partial_sums([x.size for x in arrays]))
-    factor = np.empty_like(array, shape=())
+    limit = shaped_like(np.full_like, array, min(max_norm, float(np.finfo(array.dtype).max)), shape=())
+    partials = np.empty_like(array, shape=(kernels.partial_sums([x.size for x in arrays]),))
+    factor = shaped_like(np.empty_like, array, shape=())
     opaque_call(kernels.clip_factor, factor, partials, limit, *map(kernels.contiguous, arrays))
     return factor
 

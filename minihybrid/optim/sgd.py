@@ -8,6 +8,7 @@ import numpy as np
 
 from minihybrid import kernels
 from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import shaped_like
 from minihybrid.optim.optimizer import Moments, Optimizer, require
 
 
@@ -67,5 +68,5 @@ class SGD(Optimizer):
         if not kernels.fits(w, g):
             return self.update_in_place(w, g, moments, lr, t, scratch)
         keep = 1 - self.dampening if self.dampening and t > 1 else 1.0
-        arrays = w, moments.get("momentum"), g, np.full_like(w, lr, shape=())
+        arrays = w, moments.get("momentum"), g, shaped_like(np.full_like, w, lr, shape=())
         opaque_call(kernels.sgd, *arrays, self.momentum, keep, self.weight_decay, self.nesterov)

@@ -27,7 +27,8 @@ class Compiled(NamedTuple):
 
 
 def compile(source: str, options: tuple[str, ...]) -> Compiled:
-    """Compile a CUDA source."""
+    """Compile a CUDA source, as CuPy does (cupy/cuda/compiler.py): subnormal floats count as 0."""
+    options += ("-ftz=true",)
     nvrtc, program = library(), ctypes.c_void_p()
     assert nvrtc is not None
 

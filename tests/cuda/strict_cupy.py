@@ -901,6 +901,11 @@ def _dot(a: Any, b: Any, out: Any = None) -> Any:
     return np.dot(a, b, out)
 
 
+def _like(function: Callable[..., Any]) -> Callable[..., Any]:
+    """cupy/_creation/basic.py: `shape if shape else a.shape`, so () and 0 are no shapes."""
+    return lambda a, *args, shape=None, **options: function(a, *args, shape=shape or None, **options)
+
+
 def _einsum(*operands: Any, **options: Any) -> Any:
     if options.keys() - {"optimize", "dtype"}:
         raise TypeError(f"Did not understand the following kwargs: {list(options)}")
@@ -920,7 +925,10 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "argmax": lambda a, axis=None, dtype=None, out=None, keepdims=False: np.argmax(a, axis, out, keepdims=keepdims),
     "argmin": lambda a, axis=None, dtype=None, out=None, keepdims=False: np.argmin(a, axis, out, keepdims=keepdims),
     "empty": lambda *args, **options: _junk(np.empty(*args, **options)),
-    "empty_like": lambda *args, **options: _junk(np.empty_like(*args, **options)),
+    "empty_like": lambda *args, **options: _junk(_like(np.empty_like)(*args, **options)),
+    "full_like": _like(np.full_like),
+    "ones_like": _like(np.ones_like),
+    "zeros_like": _like(np.zeros_like),
     "reshape": lambda a, newshape, order="C", copy=None: np.reshape(a, newshape, order),
     "linalg.solve": _solve,
     "linalg.inv": _unchecked(np.linalg.inv),

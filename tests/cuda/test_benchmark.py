@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import gpu, on_device
-from benchmarks.contenders import JAX, OURS, PLAN, TORCH, TORCH_COMPILE, TORCH_GRAPHS
+from benchmarks.contenders import JAX, NAIVE, OURS, PLAN, TORCH, TORCH_COMPILE, TORCH_GRAPHS
 
 
 def dry_run(tmp_path):
@@ -34,9 +34,10 @@ def test_rows_of_a_dry_run(strict, tmp_path, capsys):
 
 
 def test_a_contender_that_fails_is_a_row(strict, tmp_path, monkeypatch, capsys):
-    made = gpu.make
+    made, references = gpu.make, []
 
     def make(name, workload, on_gpu=False):
+        references.extend([workload.name] if name == NAIVE else [])
         if on_gpu and name == PLAN and workload.name == "cnn b32":
             raise RuntimeError("an illegal memory access")
         return made(name, workload, on_gpu)
@@ -44,12 +45,13 @@ def test_a_contender_that_fails_is_a_row(strict, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "make", make)
     monkeypatch.setattr(gpu, "TINY", {name: gpu.TINY[name] for name in ("cnn b32", "784-128-10 b64")})
     rows = {(row["workload"], row["contender"]): row for row in dry_run(tmp_path)["rows"]}
+    assert sorted(references) == ["784-128-10 b64", "cnn b32"]  # once, for all processes
     assert rows["cnn b32", PLAN]["failure"] == "RuntimeError: an illegal memory access"
     assert "us_per_step" in rows["cnn b32", OURS] and "us_per_step" in rows["784-128-10 b64", PLAN]
     assert "minihybrid plan on cnn b32: RuntimeError: an illegal memory access" in capsys.readouterr().out
 
 
-TASK = gpu.Task([OURS, PLAN], list(gpu.TINY.values())[:2], gpu.DRY)
+TASK = gpu.Task([OURS, PLAN], list(gpu.TINY.values())[:2], gpu.DRY, {})
 
 
 def test_what_a_process_leaves_out_another_one_does():
@@ -78,7 +80,7 @@ def test_no_time_is_left():
 
 
 def test_a_task_in_a_process_of_its_own():
-    task = gpu.Task(["no such contender"], [gpu.TINY["784-128-10 b64"]], gpu.DRY)
+    task = gpu.Task(["no such contender"], [gpu.TINY["784-128-10 b64"]], gpu.DRY, {"784-128-10 b64": []})
     first, *_ = gpu.in_a_process(task, gpu.time.monotonic() + 60)
     assert first == {
         "workload": "784-128-10 b64",

@@ -1,5 +1,8 @@
 """Matrix products through cuBLAS's interface: what it is told fits arrays that lie in memory in any order."""
 
+import gc
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -99,6 +102,12 @@ def test_other_dtypes_go_to_cupy(strict):
     assert product(x, x.T).get().tolist() == [[5, 14], [14, 50]]
 
 
+def test_of_other_dtypes_it_is_written_where_it_is_told_to(strict):
+    x, out = strict.array(np.arange(6, dtype=np.float16).reshape(2, 3)), strict.array(np.zeros((2, 2), np.float16))
+    assert dot(x, x.T, out) is out
+    assert out.get().tolist() == [[5, 14], [14, 50]]
+
+
 def test_the_sum_of_products(strict):
     x = strict.array(np.arange(6.0).reshape(2, 3))
     assert sum_of_products(x, x).item() == 55 == sum_of_products(x.get(), x.get())
@@ -135,6 +144,21 @@ def test_the_workspace_is_set_again_with_the_stream(strict):
     with strict.xp.cuda.Stream(non_blocking=True):
         dot(x, x)
     assert handle._library.workspace == 32 * cublas.MIB  # which a new stream has set to nothing in between
+
+
+def test_a_handle_ends_with_its_thread(strict):
+    x, libraries = strict.array(np.ones((2, 2), np.float32)), []
+
+    def work():
+        dot(x, x)
+        libraries.append(cublas.cublas(strict.xp, 0)._library)
+        assert libraries[0].handles == 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert libraries[0].handles == 0
 
 
 def test_what_cublas_refuses_is_a_sentence(strict, monkeypatch):

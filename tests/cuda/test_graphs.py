@@ -10,6 +10,7 @@ import minihybrid as mh
 from benchmarks.contenders.ours import loss_of, model_of
 from benchmarks.workloads import CNN, MLP, Transformer
 from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import Device
 from minihybrid.hybrid.delta import WeightDelta, apply_deltas_to_model
 from minihybrid.module.module import pack
 from minihybrid.optim import GradientsParams
@@ -92,6 +93,26 @@ def dropping():
         [mh.nn.LinearConfig(12, 12).init(rng), mh.nn.Tanh(), mh.nn.DropoutConfig(0.3).init(rng)] for _ in range(2)
     ]
     return mh.nn.Sequential([*itertools.chain(*hidden), mh.nn.LinearConfig(12, 5).init(rng)])
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 2)])
+@pytest.mark.parametrize("rows", [[0, 2, 0, -1], [[1, 1], [-3, 1]], 2, []])
+def test_rows_picked_by_an_array_are_added_up_in_their_order(cuda, emulated, shape, rows):
+    """By a kernel that a graph can hold, and not by CuPy's add.at."""
+
+    def gradient(x, rows):
+        x = x.require_grad()
+        return (x[rows] ** 2).sum().backward()[x]
+
+    def on(device):
+        x = mh.Tensor(device.array(np.random.default_rng(0).normal(size=shape).astype(np.float32)))
+        return x, mh.Tensor(device.array(np.array(rows, np.int64)))
+
+    compiled = mh.compile(gradient)
+    expected = gradient(*on(Device("cpu"))).numpy()
+    for _ in range(3):
+        np.testing.assert_allclose(compiled(*on(cuda)).numpy(), expected, rtol=1e-6)
+    assert not [part.reason for part in compiled.plans[0]._parts if part.reason]
 
 
 def test_dropout_draws_as_the_tape_does(cuda, emulated):
@@ -227,6 +248,11 @@ APART = {
     "taken by a list": (lambda a: np.take(a, [2, 0], 0), "take is given a list, which has to be copied to the device"),
     "written through a mask": (through_a_mask, "an index with a mask waits for the device"),
     "sorted": (lambda a: np.sort(a, axis=0), "sort is not known to be kernels alone"),
+    "nine arrays joined": (
+        lambda a: np.concatenate([a] * 9),
+        "concatenate of more than 8 arrays copies their addresses",
+    ),
+    "nine arrays stacked": (lambda a: np.stack([a] * 9), "stack of more than 8 arrays copies their addresses"),
     "a product by CuPy": (lambda a: np.matmul(a, a.T) @ a, "np.matmul goes through cuBLAS, by a handle of CuPy's"),
     "a fixed mask": (lambda a: a[np.array([True, False, True])], "getitem works with an array on the CPU"),
     "a function called whole": (lambda a: opaque_call(host_code, a), "host_code is not known to be kernels alone"),
@@ -323,6 +349,8 @@ def test_a_capture_does_nothing_and_a_launch_does_it(machine, strict, stream):
         (lambda x: x.get(), CaptureError),
         (lambda x: x[x > 0], CaptureError),
         (lambda x: x.set(np.zeros((2, 2))), CaptureError),
+        (lambda x: np.concatenate([x] * 9, out=x), CaptureError),
+        (lambda x: np.stack([x] * 9, out=x), CaptureError),
         (lambda x: x + 1, CaptureError),  # for which there is no memory
     ],
 )

@@ -10,6 +10,8 @@ from minihybrid import optim
 from minihybrid.device import Device
 from minihybrid.optim import GradientsParams
 
+pytestmark = pytest.mark.usefixtures("emulated")  # a GPU runs the kernels, too
+
 OPTIMIZERS = {
     "sgd": lambda: optim.SGD(momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": lambda: optim.Adam(weight_decay=0.1),

@@ -33,6 +33,11 @@ def test_walks_along_memory_take_16_bytes_at_once(source: str) -> None:
         assert f"ld.global.{wide}" in ptx
 
 
+def test_subnormal_floats_count_as_0() -> None:
+    ptx = nvrtc.compile(launch.code("optimizer.cu"), launch.options("float32")).ptx
+    assert set(re.findall(r"\b(?:add|sub|mul)[.\w]*\.f32", ptx)) == {f"{op}.rn.ftz.f32" for op in ("add", "sub", "mul")}
+
+
 def test_a_source_that_is_wrong_is_refused() -> None:
     compiled = nvrtc.compile('extern "C" __global__ void broken() { nonsense }', ())
     assert not compiled.ok and "nonsense" in compiled.log

@@ -14,6 +14,8 @@ from minihybrid.device import Device, DeviceError
 from minihybrid.optim import GradientsParams
 from tests.cuda.strict_cupy import counting, cupy
 
+pytestmark = pytest.mark.usefixtures("emulated")  # a GPU runs the kernels, too
+
 
 def host(*shape: int) -> mh.Tensor:
     return mh.Tensor(np.ones(shape, np.float32))

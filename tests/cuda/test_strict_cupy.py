@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from minihybrid.device import Device, DeviceError
+from minihybrid.device import Device, DeviceError, shaped_like
 from tests.cuda.strict_cupy import FUNCTIONS, METHODS, SCATTERED, UFUNCS, counting, cupy as cp, ndarray
 
 
@@ -212,3 +212,11 @@ def test_ufuncs_are_cupys(real):
 
 def test_the_stand_in_is_not_left_behind():
     assert "cupy" not in sys.modules or sys.modules["cupy"] is not cp
+
+
+def test_an_empty_shape_is_no_shape(a):
+    """Nor is 0, for the functions that make an array like another one."""
+    for function in (cp.empty_like, cp.zeros_like, cp.ones_like, lambda a, **shape: cp.full_like(a, 1, **shape)):
+        assert [function(a, shape=shape).shape for shape in ((), 0, (0,), (5,), 5)] == [(2, 3)] * 2 + [(0,), (5,), (5,)]
+        assert shaped_like(lambda a, shape, f=function: f(a, shape=shape), a, shape=()).shape == ()
+        assert shaped_like(lambda a, shape, f=function: f(a, shape=shape), a, shape=(0, 2)).shape == (0, 2)

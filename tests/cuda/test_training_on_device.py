@@ -17,6 +17,8 @@ from minihybrid.train import DivergenceError
 from minihybrid.train.reading import BLOCK
 from tests.cuda.strict_cupy import counting, cupy
 
+pytestmark = pytest.mark.usefixtures("emulated")  # a GPU runs the kernels, too
+
 MINIBATCH = HybridConfig(warmup=5, full=5, correct=2, payoff=None)
 PRESETS: dict[str, Any] = {"full": None, "minibatch": MINIBATCH, "full-batch": HybridConfig.full_batch()}
 

@@ -27,7 +27,7 @@ def _gradient(g: Any, i: int, subscripts: str, tensors: tuple[Any, ...]) -> Any:
     unused = iter(sorted(set(ascii_letters) - known - set(labels)))
     wanted = ""
     for label, n in zip(labels, shape, strict=True):
-        ones = np.ones_like(like, shape=n)
+        ones = np.ones_like(like, shape=(n,))
         if label in wanted:
             again = next(unused)
             inputs.append(label + again)

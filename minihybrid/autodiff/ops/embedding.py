@@ -39,15 +39,16 @@ def _embedding(weight: Any, indices: Any) -> Any:
 
 @op(x=lambda g, indices: _embedding(g, indices))
 def _segment_sum(x: Any, indices: Any, count: int) -> Any:
-    return _added_up(x, indices, np.empty_like(x, shape=(count, *x.shape[indices.ndim :]), order="C"))
+    return added_up(x, indices, np.empty_like(x, shape=(count, *x.shape[indices.ndim :]), order="C"))
 
 
 @fusible
-def _added_up(x: Any, indices: Any, out: Any) -> Any:
+def added_up(x: Any, indices: Any, out: Any) -> Any:
+    """The rows of x added up by index into out, which they are returned in; no index is checked."""
     return opaque_call(_add_up, x, indices, out)
 
 
-@_added_up.kernel
+@added_up.kernel
 def _(x: Any, indices: Any, out: Any) -> Any:
     if not (kernels.fits(x, out) and out.size):
         return NotImplemented
@@ -84,7 +85,7 @@ def add_at(out: Any, index: Any, x: Any) -> None:
 
 
 def _embedding_weight(g: Any, weight_shape: tuple[int, ...], indices: Any, into: Any = None) -> Any:
-    return _added_up(g, indices, np.empty_like(g, shape=weight_shape, order="C") if into is None else into)
+    return added_up(g, indices, np.empty_like(g, shape=weight_shape, order="C") if into is None else into)
 
 
 _embedding.fast(weight=_embedding_weight)

@@ -9,11 +9,11 @@ import numpy as np
 
 from minihybrid.autodiff.op import op
 from minihybrid.autodiff.operands import as_operands, require_axis, require_between, require_one_device
-from minihybrid.autodiff.ops.embedding import add_at, segment_sum
+from minihybrid.autodiff.ops.embedding import add_at, added_up, segment_sum
 from minihybrid.autodiff.ops.shape import broadcast_to, ravel
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
-from minihybrid.device import Device, on_cpu
+from minihybrid.device import Device, on_cpu, shaped_like
 
 # Anywhere in an array, by NumPy's rules for x[index]
 
@@ -51,19 +51,28 @@ def _plain(op: str, x: Any, index: Any) -> Any:
 def index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of a shape with x added at an index, once for every time that a position occurs in it."""
     if _names_no_position_twice(index):
-        out = np.zeros_like(x, shape=shape)
+        out = shaped_like(np.zeros_like, x, shape=shape)
         out[index] = x
         return out
+    rows = _rows(index)
+    if not on_cpu(x) and hasattr(rows, "dtype"):  # in their order, and CuPy's add.at in any
+        out = np.empty_like(x, shape=shape, order="C")
+        return added_up(np.broadcast_to(x, rows.shape + shape[1:]), rows % max(1, shape[0]), out)
     return opaque_call(_index_add, x, index, shape)
+
+
+def _rows(index: Any) -> Any:
+    """What an index picks along the first axis, if that is all it does; else the tuple that it is."""
+    return index[0] if isinstance(index, tuple) and len(index) == 1 else index
 
 
 def _index_add(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     size = math.prod(shape)
     if not on_cpu(x) or x.dtype.kind != "f" or len(shape) < 2 or size > 8 * x.size:
-        out = np.zeros_like(x, shape=shape)  # here it is fast, or there is little to add
+        out = shaped_like(np.zeros_like, x, shape=shape)  # here it is fast, or there is little to add
         add_at(out, index, x)
         return out
-    rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    rows = _rows(index)
     if not isinstance(rows, tuple):
         rows = np.asarray(rows) % shape[0]
         return segment_sum(np.broadcast_to(x, rows.shape + shape[1:]), rows, shape[0])
@@ -100,7 +109,7 @@ def _index_set(x: Any, index: Any, values: Any) -> Any:
 def _latest(picked: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """At each position of a shape, which of the elements picked by an index is the last there; -1 where none is."""
     order = np.arange(picked.size, dtype=np.int32, like=picked).reshape(picked.shape)
-    latest = np.full_like(picked, -1, shape=shape, dtype=np.int32)
+    latest = shaped_like(np.full_like, picked, -1, shape=shape, dtype=np.int32)
     if on_cpu(picked):
         latest[index] = order
     else:  # which writes in any order

@@ -14,6 +14,7 @@ from minihybrid.autodiff.ops.elementwise import exp, multiply
 from minihybrid.autodiff.ops.reduce import peak, sum
 from minihybrid.autodiff.tensor import Tensor
 from minihybrid.autodiff.trace import opaque_call
+from minihybrid.device import shaped_like
 
 
 @op(x=lambda g, out, axis: out * (g - sum(g * out, axis, keepdims=True)))
@@ -93,8 +94,8 @@ def _loss_and_probabilities(rows: Any, labels: Any, smoothing: float) -> Any:
 def _(rows: Any, labels: Any, smoothing: float) -> Any:
     if not (kernels.fits(rows) and rows.size):
         return NotImplemented
-    shapes = (), len(rows), rows.shape
-    loss, losses, probabilities = (np.empty_like(rows, shape=shape, order="C") for shape in shapes)
+    shapes: tuple[tuple[int, ...], ...] = (), (len(rows),), rows.shape
+    loss, losses, probabilities = (shaped_like(np.empty_like, rows, shape=shape, order="C") for shape in shapes)
     inputs = kernels.contiguous(rows), kernels.labels(labels)
     opaque_call(kernels.cross_entropy, loss, losses, probabilities, *inputs, smoothing)
     return loss, probabilities

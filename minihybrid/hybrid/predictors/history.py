@@ -116,7 +116,7 @@ class History(Stateful):
         capacity = self.config.capacity
         # Zeros: states are saved whole, and equal runs have equal states. A page is made when it is first touched.
         self._rows = Device.of(vector).xp.zeros((capacity, vector.size), dtype)
-        self._scales = np.ones_like(vector, shape=capacity)
+        self._scales = np.ones_like(vector, shape=(capacity,))
         self._gram = np.zeros_like(vector, np.float64, shape=(capacity, capacity))
 
     def _order(self) -> list[int]:

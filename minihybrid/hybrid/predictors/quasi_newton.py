@@ -112,7 +112,7 @@ class QuasiNewton(Stateful):
             shape = (self.config.pairs + 1, step.start.size)
             self._s, self._y = np.zeros_like(step.start, shape=shape), np.zeros_like(step.start, shape=shape)
             self._inverse = np.zeros_like(step.start, np.float64, shape=(shape[0], shape[0]))
-            self._curvatures = np.zeros_like(step.start, np.float64, shape=shape[0])
+            self._curvatures = np.zeros_like(step.start, np.float64, shape=(shape[0],))
             self._start, self._gradient = step.start.copy(), step.gradient.copy()
             self._update = step.weights - step.start
         else:
