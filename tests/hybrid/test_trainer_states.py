@@ -327,7 +327,7 @@ def buffers_that_are_not_restored(patch: pytest.MonkeyPatch) -> None:
 
 
 def moments_that_are_not_restored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(mh.optim.Optimizer, "restore", lambda self, state: None)
+    patch.setattr(mh.optim.Optimizer, "restore", lambda self, state, model=None: None)
 
 
 def streams_that_are_not_rewound(patch: pytest.MonkeyPatch) -> None:
