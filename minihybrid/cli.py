@@ -207,7 +207,6 @@ def _train_on(device: Device, options: argparse.Namespace, ranks: Communicator, 
         **_own(options),
         "lr": lr,
         "every": every,
-        "device": device.name,
         "examples": {part: len(getattr(task, part)) for part in ("train", "guard", "validation")},
         "network": json.loads(network.to_json()),
         "hybrid": None if hybrid is None else json.loads(hybrid.to_json()),
@@ -223,18 +222,28 @@ def _train_on(device: Device, options: argparse.Namespace, ranks: Communicator, 
     size = f"{model.parameter_count():,} parameters"
     where = device.name if ranks.size == 1 else f"{ranks.size} ranks on {device.name}"
     title = f"{options.dataset}, {options.trainer} trainer, {size}, {where}"
-    prefix = f"{options.dataset}-{options.trainer}"
+    return _shown_and_kept(learner, ranks, resumes, options, config, title)
+
+
+def _shown_and_kept(
+    learner: Learner[Any],
+    ranks: Communicator,
+    resumes: bool,
+    options: argparse.Namespace,
+    config: dict[str, Any],
+    title: str,
+) -> int:
+    """What the first rank does: train, show it, and keep it."""
     with ExitStack() as run:
         folder = run.enter_context(
-            RunFolder(options.out, config, options.name, prefix)
-            if stored is None
-            else RunFolder.reopen(options.out, options.name)
+            RunFolder.reopen(options.out, options.name)
+            if resumes
+            else RunFolder(options.out, config, options.name, f"{options.dataset}-{options.trainer}")
         )
         sent = TrafficByPhase(ranks)
         listeners: list[Listener] = [folder, run.enter_context(choose_display(options.display, title)), sent]
-        if (
-            options.tensorboard or (folder.writing / "tensorboard").exists()
-        ):  # the first to hear of the end, as the folder is renamed then
+        if options.tensorboard or (folder.writing / "tensorboard").exists():
+            # The first to hear of the end, as the folder is renamed then.
             listeners.insert(0, run.enter_context(_tensorboard(folder.writing)))
         learner.listeners = listeners
         if options.checkpoint_every is not None:

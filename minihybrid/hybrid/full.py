@@ -36,6 +36,8 @@ class FullTrainer(Stateful, Generic[M]):
     """
 
     transient: ClassVar[tuple[str, ...]] = ("config", "compile", "optimizer_wrapper", "_unread", "_sound")
+    on_host: ClassVar[tuple[str, ...]] = ()
+    """Parts of the state whose arrays are NumPy's wherever the model is."""
 
     def __init__(
         self, model_wrapper: ModelWrapper[M], optimizer_wrapper: OptimizerWrapper, compile: bool = False
@@ -119,8 +121,8 @@ class FullTrainer(Stateful, Generic[M]):
     def _load(self, state: dict[str, Any]) -> None:
         if not isinstance(state, dict) or "optimizer_wrapper" not in state:
             raise ValueError(f"load_state_dict: this is no state of a {type(self).__name__}.")
-        # A corrector works on the host, all others where the model is.
-        state = {name: part if name == "corrector" else placed(part, self.model.device) for name, part in state.items()}
+        device = self.model.device
+        state = {name: part if name in self.on_host else placed(part, device) for name, part in state.items()}
         self._unread = []
         super().load_state_dict({name: part for name, part in state.items() if name != "optimizer_wrapper"})
         self.optimizer_wrapper.load_state_dict(state["optimizer_wrapper"], self.model)

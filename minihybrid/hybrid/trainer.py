@@ -130,6 +130,7 @@ class HybridTrainer(FullTrainer[M]):
         *(*FullTrainer.transient, "controller", "policy"),
         *("_acting", "_as_it_was", "_rate", "_gradient", "_untold"),  # these do not outlive an action
     )
+    on_host = ("corrector",)
 
     def __init__(
         self,
